@@ -1,0 +1,12 @@
+//! Plain values that every other module speaks in: ids, units, verified bytes, time, limits.
+//!
+//! Nothing here does I/O or decides anything.
+
+pub mod cancel;
+pub mod chance;
+pub mod clock;
+pub mod hash;
+pub mod id;
+pub mod limits;
+pub mod units;
+pub mod verified;

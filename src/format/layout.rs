@@ -1,0 +1,205 @@
+//! Where each object of a repository lies. The names are also the directory layout on disk.
+
+use std::fmt;
+
+use crate::base::id::{PackId, SegmentId, SessionId};
+
+/// A directory of the repository; every object lies in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Area {
+    /// `config.0` to `config.2`, directly in the repository's root.
+    Config,
+    /// `packs/<hh>/<pack id>`, where `hh` are the first two digits of the id.
+    Packs,
+    /// `index/<segment id>`: derived, rebuildable.
+    Index,
+    /// `sessions/<session id>`: who is at work.
+    Sessions,
+    /// `commit/<session id>`: how each session was decided; a restore point where it committed.
+    Commits,
+    /// `forget/<session id>`: restore points that are no more.
+    Forgotten,
+    /// `gc/<session id>.condemned`: packs that a prune is about to delete.
+    Condemned,
+    /// `damaged/<session id>`: what a scrub found damaged.
+    Damaged,
+    /// `locks/<vm key>`: one backup of a VM at a time.
+    Locks,
+}
+
+impl Area {
+    /// All areas.
+    pub const ALL: [Self; 9] = [
+        Self::Config,
+        Self::Packs,
+        Self::Index,
+        Self::Sessions,
+        Self::Commits,
+        Self::Forgotten,
+        Self::Condemned,
+        Self::Damaged,
+        Self::Locks,
+    ];
+
+    /// The directory below the repository's root; empty for the root itself.
+    #[must_use]
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Config => "",
+            Self::Packs => "packs",
+            Self::Index => "index",
+            Self::Sessions => "sessions",
+            Self::Commits => "commit",
+            Self::Forgotten => "forget",
+            Self::Condemned => "gc",
+            Self::Damaged => "damaged",
+            Self::Locks => "locks",
+        }
+    }
+}
+
+/// The name of one object. Names consist of digits, lower-case letters and dots, never of anything
+/// that a user or a guest chose.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    area: Area,
+    leaf: String,
+}
+
+impl ObjectName {
+    /// One of the copies of the configuration.
+    #[must_use]
+    pub fn config(copy: u8) -> Self {
+        Self { area: Area::Config, leaf: format!("config.{copy}") }
+    }
+
+    /// A pack.
+    #[must_use]
+    pub fn pack(id: PackId) -> Self {
+        Self { area: Area::Packs, leaf: id.to_string() }
+    }
+
+    /// An index segment.
+    #[must_use]
+    pub fn segment(id: SegmentId) -> Self {
+        Self { area: Area::Index, leaf: id.to_string() }
+    }
+
+    /// The registration of a session.
+    #[must_use]
+    pub fn session(id: SessionId) -> Self {
+        Self { area: Area::Sessions, leaf: id.to_string() }
+    }
+
+    /// The decision about a session.
+    #[must_use]
+    pub fn commit(id: SessionId) -> Self {
+        Self { area: Area::Commits, leaf: id.to_string() }
+    }
+
+    /// The tombstone of a restore point.
+    #[must_use]
+    pub fn forgotten(id: SessionId) -> Self {
+        Self { area: Area::Forgotten, leaf: id.to_string() }
+    }
+
+    /// The packs that a prune condemned.
+    #[must_use]
+    pub fn condemned(id: SessionId) -> Self {
+        Self { area: Area::Condemned, leaf: format!("{id}.condemned") }
+    }
+
+    /// The damage that a scrub found.
+    #[must_use]
+    pub fn damaged(id: SessionId) -> Self {
+        Self { area: Area::Damaged, leaf: id.to_string() }
+    }
+
+    /// The lock of a VM. The key is a hash of the VM's name: names of users are never paths.
+    #[must_use]
+    pub fn vm_lock(vm: &str) -> Self {
+        let key = crate::base::hash::blake3_256(vm.as_bytes());
+        let leaf = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { area: Area::Locks, leaf }
+    }
+
+    /// The object that a directory entry names, if it is one that could stand in `area`.
+    #[must_use]
+    pub fn listed(area: Area, leaf: &str) -> Option<Self> {
+        let known = match area {
+            Area::Config => matches!(leaf, "config.0" | "config.1" | "config.2"),
+            Area::Packs | Area::Index => leaf.parse::<PackId>().is_ok(),
+            Area::Sessions | Area::Commits | Area::Forgotten | Area::Damaged | Area::Locks => {
+                leaf.parse::<SessionId>().is_ok()
+            }
+            Area::Condemned => {
+                leaf.strip_suffix(".condemned").is_some_and(|id| id.parse::<SessionId>().is_ok())
+            }
+        };
+        known.then(|| Self { area, leaf: leaf.to_owned() })
+    }
+
+    /// The area that the object lies in.
+    #[must_use]
+    pub fn area(&self) -> Area {
+        self.area
+    }
+
+    /// The last part of the name.
+    #[must_use]
+    pub fn leaf(&self) -> &str {
+        &self.leaf
+    }
+
+    /// The pack, if this is one.
+    #[must_use]
+    pub fn pack_id(&self) -> Option<PackId> {
+        (self.area == Area::Packs).then(|| self.leaf.parse().ok()).flatten()
+    }
+
+    /// The index segment, if this is one.
+    #[must_use]
+    pub fn segment_id(&self) -> Option<SegmentId> {
+        (self.area == Area::Index).then(|| self.leaf.parse().ok()).flatten()
+    }
+
+    /// The session that the object belongs to, if it is one that a session names.
+    #[must_use]
+    pub fn session_id(&self) -> Option<SessionId> {
+        match self.area {
+            Area::Sessions | Area::Commits | Area::Forgotten | Area::Damaged => {
+                self.leaf.parse().ok()
+            }
+            Area::Condemned => self.leaf.strip_suffix(".condemned")?.parse().ok(),
+            Area::Config | Area::Packs | Area::Index | Area::Locks => None,
+        }
+    }
+}
+
+/// The path below the repository's root, with `/` between its parts.
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.area {
+            Area::Config => f.write_str(&self.leaf),
+            Area::Packs => write!(f, "packs/{}/{}", &self.leaf[..2], self.leaf),
+            area => write!(f, "{}/{}", area.directory(), self.leaf),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_an_area_can_hold_are_listed() {
+        let id = SessionId::from_bytes([0xab; 16]);
+        let name = ObjectName::condemned(id);
+        assert_eq!(name.to_string(), format!("gc/{id}.condemned"));
+        assert_eq!(ObjectName::listed(Area::Condemned, name.leaf()), Some(name.clone()));
+        assert_eq!(name.session_id(), Some(id));
+        for leaf in ["", ".", "../config.0", "lost+found", "AB"] {
+            assert!(Area::ALL.iter().all(|area| ObjectName::listed(*area, leaf).is_none()));
+        }
+    }
+}

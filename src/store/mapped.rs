@@ -1,0 +1,51 @@
+//! The bytes of a whole object: mapped into memory, or read.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+
+use memmap2::{Advice, Mmap};
+
+use crate::error::{IoContext, Result};
+
+/// The bytes of a whole object. Untrusted: whoever reads them checks every offset.
+#[derive(Debug)]
+pub struct ObjectBytes(Bytes);
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl ObjectBytes {
+    /// Bytes that were read into memory.
+    #[must_use]
+    pub fn read(bytes: Vec<u8>) -> Self {
+        Self(Bytes::Read(bytes))
+    }
+
+    /// Maps a published object.
+    ///
+    /// Advised for random access: without that, the kernel's read-ahead makes a lookup in a cold
+    /// table many times slower.
+    pub(super) fn mapped(file: &File, path: &Path) -> Result<Self> {
+        // SAFETY: the bytes of the map must not change or vanish while it lives. Objects are
+        // published whole and never written again, and a deleted one keeps its pages while it is
+        // mapped. `DirStore` maps only on local file systems; elsewhere it reads.
+        let map = unsafe { Mmap::map(file) }.context("cannot map the object", path)?;
+        map.advise(Advice::Random).context("cannot map the object", path)?;
+        Ok(Self(Bytes::Mapped(map)))
+    }
+}
+
+impl Deref for ObjectBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Mapped(map) => map,
+            Bytes::Read(bytes) => bytes,
+        }
+    }
+}

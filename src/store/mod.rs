@@ -1,0 +1,114 @@
+//! Where the objects of a repository live.
+//!
+//! An implementation of [`Store`] guarantees, and everything above relies on nothing else:
+//!
+//! 1. An object that [`Staged::publish`] made is whole, and durable when the call returns. After a
+//!    crash it is there with all its bytes; before the call returned, it is whole or absent.
+//! 2. Of several publishers of one name exactly one creates it; the others learn that it exists.
+//! 3. An object never changes until it is deleted.
+//! 4. [`Store::list`] shows every object that was published before the call began and not deleted.
+//! 5. After [`Store::barrier`] the deletions before it in that area survive a crash.
+//! 6. What [`Store::register`] and [`Store::lock`] hold is given up when the process ends, however
+//!    it ends, and not before the value is dropped.
+
+// mod dir
+pub mod mapped;
+// mod publish
+// cfg
+// testing
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::layout::{Area, ObjectName};
+use crate::store::mapped::ObjectBytes;
+
+// dir
+
+/// What a publisher of a name learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Published {
+    /// The object is new, and this call made it.
+    Created,
+    /// The name was taken; nothing changed.
+    Existed,
+}
+
+/// An object that is being written and has no name yet. Dropping it leaves no trace.
+pub trait Staged: Send {
+    /// Appends bytes.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Makes everything durable, then gives it its name unless that is taken.
+    fn publish(self: Box<Self>, name: &ObjectName) -> Result<Published>;
+}
+
+/// A lock or registration, given up on drop.
+pub trait Held: Send + Sync + fmt::Debug {}
+
+/// Where the objects of a repository live. See the module page for what it guarantees.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Begins a new object.
+    fn stage(&self) -> Result<Box<dyn Staged>>;
+
+    /// Length of an object in bytes; [`ErrorKind::NotFound`] if there is none.
+    fn len_bytes(&self, name: &ObjectName) -> Result<u64>;
+
+    /// Reads exactly `out.len()` bytes at `offset_bytes`. An object that ends before that is
+    /// [`ErrorKind::Corrupt`].
+    fn read_exact_at(&self, name: &ObjectName, offset_bytes: u64, out: &mut [u8]) -> Result<()>;
+
+    /// The whole object, mapped where that can be done.
+    fn map(&self, name: &ObjectName) -> Result<ObjectBytes>;
+
+    /// All objects of an area, in no particular order. Files that are no objects are left out.
+    fn list(&self, area: Area) -> Result<Vec<ObjectName>>;
+
+    /// Deletes an object. That it does not exist is no error: deletions may be repeated.
+    fn delete(&self, name: &ObjectName) -> Result<()>;
+
+    /// Waits until the deletions so far in `area` survive a crash.
+    fn barrier(&self, area: Area) -> Result<()>;
+
+    /// Publishes an object that counts as alive until the value is dropped or the process ends.
+    /// [`ErrorKind::AlreadyExists`] if the name is taken. The object itself stays.
+    fn register(&self, name: &ObjectName, bytes: &[u8]) -> Result<Box<dyn Held>>;
+
+    /// Whether somebody, here or in another process, holds the registration or lock of that name.
+    fn is_held(&self, name: &ObjectName) -> Result<bool>;
+
+    /// Takes the lock of that name, or nothing if somebody has it. `text` says who, for people.
+    fn lock(&self, name: &ObjectName, text: &[u8]) -> Result<Option<Box<dyn Held>>>;
+
+    /// Free and total space of the medium in bytes, where it has such a thing.
+    fn space(&self) -> Result<Option<Space>>;
+
+    /// Publishes `bytes` as a new object.
+    fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Published> {
+        let mut staged = self.stage()?;
+        staged.append(bytes)?;
+        staged.publish(name)
+    }
+
+    /// The whole of an object of at most `max_bytes` bytes; a larger one is
+    /// [`ErrorKind::Corrupt`].
+    fn read(&self, name: &ObjectName, max_bytes: usize) -> Result<Vec<u8>> {
+        let len = self.len_bytes(name)?;
+        if len > max_bytes as u64 {
+            let what = format!("the object is larger than its limit of {max_bytes} bytes");
+            return Err(Error::new(ErrorKind::Corrupt, what).at(name.to_string()));
+        }
+        let mut bytes = vec![0; len as usize];
+        self.read_exact_at(name, 0, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Space of a medium, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still write.
+    pub free_bytes: u64,
+    /// All of it.
+    pub total_bytes: u64,
+}
