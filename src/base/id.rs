@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_id_reads_back_from_its_text_and_from_no_other_spelling() {
-        let id = RepoId::from_bytes(*b"0123456789abcdef");
+        let id = RepoId::from_bytes([0xab; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!(id.to_string().to_uppercase().parse::<RepoId>().is_err());
         assert!(id.to_string()[1..].parse::<RepoId>().is_err());
