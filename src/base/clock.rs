@@ -6,6 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 /// Where the present comes from.
 pub trait Clock: Send + Sync {
@@ -26,7 +27,8 @@ impl Clock for SystemClock {
 /// A moment in UTC, to the second, in the years that four digits can write.
 ///
 /// Displays as `2026-11-23T013000Z`, which is fit for file names; [`UtcTime::rfc3339`] is for JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct UtcTime(Timestamp);
 
 impl UtcTime {
@@ -59,6 +61,20 @@ impl UtcTime {
             Some(whole) if whole.rfc3339() == text => Ok(whole),
             _ => Err(ParseTimeError),
         }
+    }
+}
+
+impl TryFrom<String> for UtcTime {
+    type Error = ParseTimeError;
+
+    fn try_from(text: String) -> Result<Self, ParseTimeError> {
+        Self::from_rfc3339(&text)
+    }
+}
+
+impl From<UtcTime> for String {
+    fn from(time: UtcTime) -> Self {
+        time.rfc3339()
     }
 }
 

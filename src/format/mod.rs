@@ -1,3 +1,14 @@
 //! Bytes to values and back, for every object of a repository. Pure: no I/O, no paths, no clock.
 
+pub mod codec;
+pub mod commit;
+pub mod config;
+pub mod entry;
+pub mod envelope;
 pub mod layout;
+pub mod lists;
+pub mod location;
+pub mod mapnode;
+pub mod pack;
+pub mod segment;
+pub mod session;

@@ -1,0 +1,83 @@
+//! `config.0` to `config.2`: what a repository is. Three equal copies; any one is enough.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock::UtcTime;
+use crate::base::id::RepoId;
+use crate::base::limits::{CHUNK_BYTES, SLICE_BYTES};
+use crate::format::codec::{DecodeError, require};
+use crate::format::envelope::{SmallObject, open, seal};
+
+/// Number of copies of the configuration.
+pub const CONFIG_COPIES: u8 = 3;
+
+/// What a repository is, fixed when it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The name of this repository among all.
+    pub repo: RepoId,
+    /// When it was made.
+    pub created: UtcTime,
+    /// Release that made it.
+    pub created_by: String,
+    /// Length of a chunk in bytes; the same in every repository, written for readers to come.
+    pub chunk_bytes: usize,
+    /// Length of a slice, in bytes.
+    pub slice_bytes: usize,
+    /// Names of features that a reader must know to read anything at all.
+    pub required_features: Vec<String>,
+}
+
+/// Features that this release knows. None yet.
+const FEATURES_KNOWN: &[&str] = &[];
+
+impl Config {
+    /// The configuration of a new repository.
+    #[must_use]
+    pub fn new(repo: RepoId, created: UtcTime, created_by: &str) -> Self {
+        Self {
+            repo,
+            created,
+            created_by: created_by.to_owned(),
+            chunk_bytes: CHUNK_BYTES,
+            slice_bytes: SLICE_BYTES,
+            required_features: Vec::new(),
+        }
+    }
+
+    /// The bytes of the object.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        seal(SmallObject::Config, self)
+    }
+
+    /// Reads a copy. Fails on a feature that this release does not know.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let config: Self = open(SmallObject::Config, bytes)?;
+        let unknown = |name: &&String| !FEATURES_KNOWN.contains(&name.as_str());
+        if let Some(name) = config.required_features.iter().find(unknown) {
+            let what =
+                format!("the repository needs the feature {name:?}, newer than this release");
+            return Err(DecodeError::newer(what));
+        }
+        require(
+            config.chunk_bytes == CHUNK_BYTES && config.slice_bytes == SLICE_BYTES,
+            "the repository has chunks or slices of a length that no release has written",
+        )?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feature_of_a_newer_release_is_refused_by_name() {
+        let mut config = Config::new(RepoId::from_bytes([7; 16]), UtcTime::EPOCH, "test");
+        assert_eq!(Config::decode(&config.encode()), Ok(config.clone()));
+        config.required_features.push("holograms".to_owned());
+        let error = Config::decode(&config.encode()).unwrap_err();
+        assert!(error.is_newer() && error.to_string().contains("holograms"));
+    }
+}

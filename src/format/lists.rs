@@ -1,0 +1,82 @@
+//! The small objects that are lists: what a prune condemned, what a scrub found damaged; and the
+//! tombstone of a restore point.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock::UtcTime;
+use crate::base::id::{ChunkId, PackId, PointId};
+use crate::format::codec::DecodeError;
+use crate::format::envelope::{SmallObject, open, seal};
+
+/// `gc/*.condemned`: packs that nobody may newly refer to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condemned {
+    /// The packs.
+    pub packs: Vec<PackId>,
+}
+
+/// `damaged/*`: copies of chunks that a scrub could not read. The next backup takes them as absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damaged {
+    /// The copies.
+    pub copies: Vec<DamagedCopy>,
+    /// Packs that are missing whole.
+    pub missing_packs: Vec<PackId>,
+}
+
+/// One stored copy of a chunk that is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DamagedCopy {
+    /// The pack that holds it.
+    pub pack: PackId,
+    /// The chunk.
+    pub chunk: ChunkId,
+}
+
+/// `forget/*`: the restore point of that name is no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// The restore point.
+    pub point: PointId,
+    /// When it was dropped.
+    pub time: UtcTime,
+}
+
+impl Condemned {
+    /// The bytes of the object.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        seal(SmallObject::Condemned, self)
+    }
+
+    /// Reads the object.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        open(SmallObject::Condemned, bytes)
+    }
+}
+
+impl Damaged {
+    /// The bytes of the object.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        seal(SmallObject::Damaged, self)
+    }
+
+    /// Reads the object.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        open(SmallObject::Damaged, bytes)
+    }
+}
+
+impl Forgotten {
+    /// The bytes of the object.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        seal(SmallObject::Forgotten, self)
+    }
+
+    /// Reads the object.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        open(SmallObject::Forgotten, bytes)
+    }
+}
