@@ -6,8 +6,12 @@
 //! the map.
 
 pub mod base;
+pub mod chunk;
+pub mod diskmap;
 pub mod error;
 pub mod format;
 pub mod ingest;
 pub mod monitor;
+pub mod pack;
+pub mod point;
 pub mod store;
