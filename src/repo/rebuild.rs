@@ -1,0 +1,1 @@
+//! Makes the index anew from the packs.
