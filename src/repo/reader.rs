@@ -140,8 +140,9 @@ impl NodeSource for ChunkReader {
             return Ok(node);
         }
         let bytes = self.chunk(id, Vec::new())?;
-        let node = MapNode::decode(bytes.bytes())
-            .map_err(|error| Error::corrupt("a disk map node is damaged").chunk(id).because(error))?;
+        let node = MapNode::decode(bytes.bytes()).map_err(|error| {
+            Error::corrupt("a disk map node is damaged").chunk(id).because(error)
+        })?;
         let node = Arc::new(node);
         lock(&self.nodes).put(id, Arc::clone(&node), 1);
         Ok(node)

@@ -34,6 +34,7 @@ use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::{Condemned, Damaged};
 use crate::format::mapnode::MapNode;
 use crate::format::session::{SessionKind, SessionRecord};
+use crate::monitor::Monitor;
 use crate::pack::{PackTotals, PackWriter, PackWriterOptions};
 use crate::point::{self, PointEntry};
 use crate::repo::Repository;
@@ -111,11 +112,7 @@ impl BackupSession {
     }
 
     /// Step B4 for one chunk of a disk: refers to it, or stores it.
-    pub fn put_chunk(
-        &self,
-        encoder: &mut ChunkEncoder,
-        plain: &[u8],
-    ) -> Result<(ChunkId, Stored)> {
+    pub fn put_chunk(&self, encoder: &mut ChunkEncoder, plain: &[u8]) -> Result<(ChunkId, Stored)> {
         let hash = ChunkHash::of(plain);
         if !self.index.must_store(hash.id())? {
             return Ok((hash.id(), Stored::Duplicate));
@@ -125,8 +122,19 @@ impl BackupSession {
         Ok((hash.id(), Stored::New))
     }
 
-    /// Steps B5 to B12: the restore point exists when this returns it.
-    pub fn commit(self, disks: Vec<DiskRecord>, stats: BackupStats) -> Result<PointRecord> {
+    /// The observer of the run.
+    #[must_use]
+    pub fn monitor(&self) -> &dyn Monitor {
+        self.repo.monitor()
+    }
+
+    /// Steps B5 to B12: the restore point exists when this returns it. `stats` is told the bytes
+    /// that the session added to the repository.
+    pub fn commit(
+        self,
+        disks: Vec<DiskRecord>,
+        stats: impl FnOnce(u64) -> BackupStats,
+    ) -> Result<PointRecord> {
         let store = Arc::clone(self.repo.store());
         let totals = [self.data.finish()?, self.map.finish()?];
         self.index.flush()?;
@@ -144,7 +152,7 @@ impl BackupSession {
             sequence: self.parent.map_or(1, |parent| parent.record.sequence + 1),
             previous,
             disks,
-            stats: BackupStats { stored_bytes: totals.iter().map(|t| t.bytes).sum(), ..stats },
+            stats: stats(totals.iter().map(|totals| totals.bytes).sum()),
             written_by: RELEASE.to_owned(),
         };
         let decision = Decision::Committed { point: Box::new(point.clone()) };
@@ -166,7 +174,8 @@ impl BackupSession {
     /// next backup finds it.
     pub fn abort(self) -> Result<()> {
         let Self { repo, id, index, data, map, .. } = self;
-        let finished: Result<Vec<PackTotals>> = [data, map].map(PackWriter::finish).into_iter().collect();
+        let finished: Result<Vec<PackTotals>> =
+            [data, map].map(PackWriter::finish).into_iter().collect();
         finished.and_then(|_| index.flush())?;
         let _decided = repo.store().create(&ObjectName::commit(id), &Decision::Aborted.encode())?;
         repo.store().delete(&ObjectName::session(id))

@@ -1,1 +1,0 @@
-//! Makes the index anew from the packs.
