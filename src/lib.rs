@@ -2,7 +2,7 @@
 //! machines.
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
-//! [`base`], [`error`], [`format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
+//! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
 //! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
 //! the map.
 
