@@ -16,9 +16,10 @@ pub trait NodeSink {
 }
 
 /// Builds the map of one disk. Every chunk that is not set is a hole.
-#[derive(Debug)]
+///
+/// The length of the disk need not be known before [`MapBuilder::finish`].
+#[derive(Debug, Default)]
 pub struct MapBuilder {
-    grid: ChunkGrid,
     /// Nodes of level 0 that may still get leaves, by their position.
     growing: BTreeMap<u64, MapNode>,
     /// Ids of the nodes of level 0 that are stored, by their position. Holes are absent.
@@ -26,19 +27,12 @@ pub struct MapBuilder {
 }
 
 impl MapBuilder {
-    /// A map of which nothing is set.
-    #[must_use]
-    pub fn new(grid: ChunkGrid) -> Self {
-        Self { grid, growing: BTreeMap::new(), stored: BTreeMap::new() }
-    }
-
     /// Sets a leaf.
     ///
     /// # Panics
     ///
-    /// If the chunk is beyond the end of the disk or below what [`MapBuilder::settle`] was told.
+    /// If its node was stored already because [`MapBuilder::settle`] was told that it is complete.
     pub fn set(&mut self, index: ChunkIndex, chunk: ChunkId) {
-        assert!(index.0 < self.grid.chunk_count(), "the chunk is on the disk");
         let position = index.0 / MAP_FANOUT as u64;
         assert!(!self.stored.contains_key(&position), "the node is not settled yet");
         let node = self.growing.entry(position).or_insert_with(|| MapNode::empty(0));
@@ -60,8 +54,15 @@ impl MapBuilder {
 
     /// Stores the rest of the map and says the id of its root. Every map has a root, that of an
     /// all-zero disk too.
-    pub fn finish(mut self, sink: &dyn NodeSink) -> Result<ChunkId> {
-        let levels = self.grid.map_levels();
+    ///
+    /// # Panics
+    ///
+    /// If a leaf was set beyond the end of the disk.
+    pub fn finish(mut self, grid: ChunkGrid, sink: &dyn NodeSink) -> Result<ChunkId> {
+        let end = grid.chunk_count().div_ceil(MAP_FANOUT as u64);
+        let last = self.growing.keys().chain(self.stored.keys()).max();
+        assert!(last.is_none_or(|last| *last < end), "every leaf is on the disk");
+        let levels = grid.map_levels();
         if levels == 1 {
             let root = self.growing.remove(&0).unwrap_or_else(|| MapNode::empty(0));
             return match self.stored.remove(&0) {

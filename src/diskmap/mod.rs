@@ -53,12 +53,12 @@ mod tests {
 
     fn build(chunks: u64, leaves: &BTreeMap<u64, ChunkId>) -> (ChunkId, usize, DiskMap) {
         let nodes = Nodes::default();
-        let mut builder = MapBuilder::new(grid(chunks));
+        let mut builder = MapBuilder::default();
         for (index, chunk) in leaves {
             builder.settle(ChunkIndex(*index), &nodes).unwrap();
             builder.set(ChunkIndex(*index), *chunk);
         }
-        let root = builder.finish(&nodes).unwrap();
+        let root = builder.finish(grid(chunks), &nodes).unwrap();
         let stored = Stored(nodes.0.into_inner());
         let count = stored.0.len();
         (root, count, DiskMap::new(grid(chunks), root, Arc::new(stored)))
@@ -96,15 +96,15 @@ mod tests {
         let chunks = 70_000;
         let nodes = Nodes::default();
         let before = {
-            let mut builder = MapBuilder::new(grid(chunks));
+            let mut builder = MapBuilder::default();
             leaves.iter().for_each(|(index, chunk)| builder.set(ChunkIndex(*index), *chunk));
-            builder.finish(&nodes).unwrap()
+            builder.finish(grid(chunks), &nodes).unwrap()
         };
         let count = nodes.0.borrow().len();
         leaves.insert(300, id(u64::MAX));
-        let mut builder = MapBuilder::new(grid(chunks));
+        let mut builder = MapBuilder::default();
         leaves.iter().for_each(|(index, chunk)| builder.set(ChunkIndex(*index), *chunk));
-        assert_ne!(builder.finish(&nodes).unwrap(), before);
+        assert_ne!(builder.finish(grid(chunks), &nodes).unwrap(), before);
         assert_eq!(nodes.0.borrow().len(), count + 3);
     }
 

@@ -48,7 +48,7 @@ pub fn candidates(store: &dyn Store) -> Result<Vec<PointId>> {
     Ok(ids)
 }
 
-/// All restore points, ordered by VM, then by time; and one error for every commit that cannot be
+/// All restore points, ordered by VM, then from the oldest to the newest; and one error for every commit that cannot be
 /// read.
 pub fn points(store: &dyn Store) -> Result<(Vec<PointEntry>, Vec<Error>)> {
     let mut points = Vec::new();
@@ -66,8 +66,8 @@ pub fn points(store: &dyn Store) -> Result<(Vec<PointEntry>, Vec<Error>)> {
     Ok((points, problems))
 }
 
-fn order(point: &PointRecord) -> (&str, i64, u64, PointId) {
-    (&point.vm, point.time.unix_seconds(), point.sequence, point.id)
+fn order(point: &PointRecord) -> (&str, u64, i64, PointId) {
+    (&point.vm, point.sequence, point.time.unix_seconds(), point.id)
 }
 
 fn read(store: &dyn Store, session: SessionId) -> Result<Option<(Decision, ChunkId)>> {
