@@ -1,8 +1,9 @@
 //! Syncs, and what follows when one fails: nothing more is written.
 //!
 //! After a failed sync the kernel may have dropped the bytes and yet call its copy clean, so a
-//! second sync that succeeds proves nothing. A sync is therefore never tried again, and a store that
-//! saw one fail stops writing for good. Opening the repository anew starts from what is on disk.
+//! second sync that succeeds proves nothing. A sync is therefore never tried again, and a store
+//! that saw one fail stops writing for good. Opening the repository anew starts from what is on
+//! disk.
 
 use std::fmt;
 use std::fs::File;

@@ -2,14 +2,16 @@
 //!
 //! The order of the steps is the whole point:
 //!
-//! 1. write to a file that has no name (or, on file systems that have no such files, one in `tmp/`),
+//! 1. write to a file that has no name (or, on file systems that have no such files, one in
+//!    `tmp/`),
 //! 2. sync it, so that no name ever leads to missing bytes,
 //! 3. link it to its name, which fails if the name is taken and never replaces anything,
 //! 4. sync the directory, so that the name survives a crash. That is done for a taken name too:
 //!    whoever took it may not have come this far, and the caller will rely on it.
 //!
-//! A stop before step 3 leaves nothing behind, or at worst a file in `tmp/` that [`Publisher::sweep`]
-//! removes. Every publisher syncs before it links, so an object that has a name is whole.
+//! A stop before step 3 leaves nothing behind, or at worst a file in `tmp/` that
+//! [`Publisher::sweep`] removes. Every publisher syncs before it links, so an object that has a
+//! name is whole.
 
 use std::fs::File;
 use std::fs::OpenOptions;
