@@ -210,7 +210,7 @@ mod tests {
         let place = |entry, within| form.run(entry, 0, within).unwrap();
         assert_eq!(place(0, 0), Run { len_bytes: K64, place: Place::Unallocated });
         assert_eq!(
-            place(K64 * 5 | COPIED, 100),
+            place((K64 * 5) | COPIED, 100),
             Run { len_bytes: K64 - 100, place: Place::At(K64 * 5 + 100) }
         );
         assert_eq!(place(ZERO, 0).place, Place::Zero);
