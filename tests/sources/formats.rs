@@ -7,6 +7,7 @@ use backstop::ingest::open::ImageFormat;
 
 use crate::check::{check_source, open};
 use crate::qemu::{Images, noise, patch};
+use crate::skip;
 
 const MIB: u64 = 1 << 20;
 /// No multiple of a cluster or of a chunk.
@@ -243,10 +244,11 @@ fn a_raw_file_without_holes_or_bytes_reads_as_itself() {
     }
 }
 
-/// Runs where a loop device can be had: as root, with `--ignored`.
 #[test]
-#[ignore = "needs root and a free loop device"]
 fn a_block_device_reads_as_the_file_below_it() {
+    if !skip::is_root() {
+        return skip::skip("a_block_device_reads_as_the_file_below_it", "needs root");
+    }
     let images = Images::new();
     let disk = noise(3 << 20);
     fs::write(images.path("disk.raw"), &disk).unwrap();

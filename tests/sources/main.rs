@@ -7,3 +7,5 @@ mod formats;
 mod hostile;
 mod qemu;
 mod refusals;
+#[path = "../support/skip.rs"]
+mod skip;
