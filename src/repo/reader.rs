@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::format::mapnode::MapNode;
-use crate::index::Index;
+use crate::index::lookup::Index;
 use crate::pack;
 use crate::repo::Repository;
 use crate::store::Store;
