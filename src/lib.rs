@@ -2,7 +2,7 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
+//! `diskmap`, `repo`, [`ingest`] [`restore`] `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
 //! the map.
 
 pub mod base;
@@ -16,4 +16,5 @@ pub mod monitor;
 pub mod pack;
 pub mod point;
 pub mod repo;
+pub mod restore;
 pub mod store;
