@@ -3,8 +3,8 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
-//! the map.
+//! `diskmap`, `repo`, [`ingest`] [`restore`] [`scrub`] `vfs`, `fuse`, `cli`.
+//! `docs/architecture.md` is the map.
 
 pub mod base;
 pub mod chunk;
@@ -17,4 +17,5 @@ pub mod monitor;
 pub mod pack;
 pub mod point;
 pub mod repo;
+pub mod restore;
 pub mod store;
