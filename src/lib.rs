@@ -1,9 +1,10 @@
-//! Backstop: a deduplicated backup repository for the disks of oVirt, RHV and OLVM virtual machines.
+//! Backstop: a deduplicated backup repository for the disks of oVirt, RHV and OLVM virtual
+//! machines.
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
-//! [`base`], [`error`], [`format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, [`cli`]. `docs/architecture.md` is
-//! the map.
+//! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
+//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, [`cli`]. `docs/architecture.md`
+//! is the map.
 
 pub mod base;
 pub mod chunk;

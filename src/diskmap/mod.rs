@@ -76,8 +76,8 @@ mod tests {
                 leaves.extend((first..chunks.min(first + run)).map(|index| (index, id(index))));
             }
             let (_, _, map) = build(chunks, &leaves);
-            let found: BTreeMap<_, _> =
-                map.leaves(ChunkIndex(0)).map(|leaf| leaf.map(|(i, id)| (i.0, id))).collect::<Result<_>>().unwrap();
+            let found = map.leaves(ChunkIndex(0)).map(|leaf| leaf.map(|(i, id)| (i.0, id)));
+            let found: BTreeMap<_, _> = found.collect::<Result<_>>().unwrap();
             prop_assert_eq!(&found, &leaves);
             let edges = leaves.keys().flat_map(|i| [i.saturating_sub(1), *i, i + 1]).take(300);
             for at in edges.chain([0, chunks - 1]).filter(|at| *at < chunks) {

@@ -48,8 +48,8 @@ pub fn candidates(store: &dyn Store) -> Result<Vec<PointId>> {
     Ok(ids)
 }
 
-/// All restore points, ordered by VM, then from the oldest to the newest; and one error for every commit that cannot be
-/// read.
+/// All restore points, ordered by VM, then from the oldest to the newest; and one error for every
+/// commit that cannot be read.
 pub fn points(store: &dyn Store) -> Result<(Vec<PointEntry>, Vec<Error>)> {
     let mut points = Vec::new();
     let mut problems = Vec::new();

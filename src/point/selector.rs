@@ -33,7 +33,8 @@ pub enum PointSelector {
 }
 
 impl PointSelector {
-    /// Picks the restore point out of `points`, which are ordered by VM, then from the oldest to the newest.
+    /// Picks the restore point out of `points`, which are ordered by VM, then from the oldest to
+    /// the newest.
     pub fn pick<'a>(&self, points: &'a [PointRecord]) -> Result<&'a PointRecord> {
         let matches: Vec<_> = points.iter().filter(|point| self.matches(point)).collect();
         match (self, matches.as_slice()) {

@@ -5,14 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::error::Error;
-use crate::error::ErrorKind;
-use crate::error::IoContext;
-use crate::error::Result;
-use crate::format::layout::Area;
-use crate::format::layout::ObjectName;
-use crate::store::publish::TEMP_DIRECTORY;
-use crate::store::publish::make_directory;
+use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::format::layout::{Area, ObjectName};
+use crate::store::publish::{TEMP_DIRECTORY, make_directory};
 use crate::store::sys;
 
 const CONFIG_COPIES: u8 = 3;

@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::Arc;
-use std::sync::PoisonError;
-use std::sync::RwLock;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::Result;
 use crate::format::layout::ObjectName;

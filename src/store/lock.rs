@@ -8,26 +8,18 @@
 //! Every release unlocks before it closes. A child that another thread is just starting has a copy
 //! of the descriptor until it executes its program, and would keep the lock for that long.
 
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::fs::TryLockError;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::error::ErrorKind;
-use crate::error::IoContext;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::layout::ObjectName;
-use crate::store::Held;
-use crate::store::Published;
 use crate::store::publish::Publisher;
+use crate::store::{Held, Published};
 
 const LOCK_FILE_MODE: u32 = 0o600;
 /// Whoever only asks whether a lock is held has it for a moment: a busy lock is tried again.
@@ -118,4 +110,78 @@ fn open_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags(libc::O_NOFOLLOW);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::SessionId;
+    use crate::store::{DirStore, Store};
+    use std::process::{Child, Command};
+
+    const CHILD_REPOSITORY: &str = "BACKSTOP_TEST_LOCK_REPOSITORY";
+
+    fn session() -> ObjectName {
+        ObjectName::session(SessionId::from_bytes([1; 16]))
+    }
+
+    fn vm() -> ObjectName {
+        ObjectName::vm_lock("vm")
+    }
+
+    /// Not a test of its own: the process that the next one kills.
+    #[test]
+    fn in_a_child_both_locks_are_held_until_it_is_killed() {
+        let Some(path) = std::env::var_os(CHILD_REPOSITORY) else { return };
+        let store = DirStore::open(path).unwrap();
+        let _registration = store.register(&session(), b"child").unwrap();
+        let _lock = store.lock(&vm(), b"child").unwrap().unwrap();
+        thread::sleep(Duration::from_secs(60));
+    }
+
+    fn child(path: &Path) -> Child {
+        let test = "store::lock::tests::in_a_child_both_locks_are_held_until_it_is_killed";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test]).env(CHILD_REPOSITORY, path);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_process_that_is_killed_holds_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = DirStore::create(temp.path()).unwrap();
+        let _ = store.create(&ObjectName::config(0), b"{}").unwrap();
+        let mut child = child(temp.path());
+        while !store.is_held(&vm()).unwrap() {
+            assert!(child.try_wait().unwrap().is_none(), "the child ended early");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(store.is_held(&session()).unwrap());
+        assert!(store.lock(&vm(), b"parent").unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!store.is_held(&session()).unwrap());
+        assert!(store.lock(&vm(), b"parent").unwrap().is_some());
+        assert_eq!(store.read(&session(), 5).unwrap(), b"child");
+    }
+
+    #[test]
+    fn asking_whether_a_lock_is_held_does_not_get_in_the_way_of_taking_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = DirStore::create(temp.path()).unwrap();
+        drop(store.lock(&vm(), b"").unwrap());
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let is_stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_stopped() {
+                    store.is_held(&vm()).unwrap();
+                    thread::sleep(Duration::from_micros(100));
+                }
+            });
+            let taken = (0..200).filter(|_| store.lock(&vm(), b"").unwrap().is_some()).count();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(taken, 200);
+        });
+    }
 }

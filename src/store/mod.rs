@@ -4,7 +4,8 @@
 //!
 //! 1. An object that [`Staged::publish`] made is whole, and durable when the call returns. After a
 //!    crash it is there with all its bytes; before the call returned, it is whole or absent.
-//! 2. Of several publishers of one name exactly one creates it; the others learn that it exists.
+//! 2. Of several publishers of one name exactly one creates it; the others learn that it exists,
+//!    once that is durable.
 //! 3. An object never changes until it is deleted.
 //! 4. [`Store::list`] shows every object that was published before the call began and not deleted.
 //! 5. After [`Store::barrier`] what was visible in that area when it was called survives a crash,
@@ -38,7 +39,7 @@ pub use dir::DirStore;
 pub enum Published {
     /// The object is new, and this call made it.
     Created,
-    /// The name was taken; nothing changed.
+    /// The name was taken; nothing changed. What has it is durable, too.
     Existed,
 }
 

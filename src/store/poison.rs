@@ -1,8 +1,9 @@
 //! Syncs, and what follows when one fails: nothing more is written.
 //!
 //! After a failed sync the kernel may have dropped the bytes and yet call its copy clean, so a
-//! second sync that succeeds proves nothing. A sync is therefore never tried again, and a store that
-//! saw one fail stops writing for good. Opening the repository anew starts from what is on disk.
+//! second sync that succeeds proves nothing. A sync is therefore never tried again, and a store
+//! that saw one fail stops writing for good. Opening the repository anew starts from what is on
+//! disk.
 
 use std::fmt;
 use std::fs::File;
@@ -10,10 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::error::Error;
-use crate::error::ErrorKind;
-use crate::error::IoContext;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, IoContext, Result};
 
 type SyncCall = dyn Fn(&File) -> io::Result<()> + Send + Sync;
 
@@ -51,7 +49,7 @@ impl Syncer {
     /// Whatever the sync fails with, [`Syncer::check`] fails with ever after.
     pub(super) fn sync(&self, file: &File, path: &Path) -> Result<()> {
         self.check()?;
-        (self.call)(file).context("cannot make it durable", path).inspect_err(|error| {
+        (self.call)(file).context("the sync failed", path).inspect_err(|error| {
             let _ = self.failure.set(Failure { kind: error.kind(), text: error.chain() });
         })
     }

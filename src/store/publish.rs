@@ -2,42 +2,30 @@
 //!
 //! The order of the steps is the whole point:
 //!
-//! 1. write to a file that has no name (or, on file systems that have no such files, one in `tmp/`),
+//! 1. write to a file that has no name (or one in `tmp/`, where a file system has no such files),
 //! 2. sync it, so that no name ever leads to missing bytes,
 //! 3. link it to its name, which fails if the name is taken and never replaces anything,
 //! 4. sync the directory, so that the name survives a crash. That is done for a taken name too:
 //!    whoever took it may not have come this far, and the caller will rely on it.
 //!
-//! A stop before step 3 leaves nothing behind, or at worst a file in `tmp/` that [`Publisher::sweep`]
-//! removes. Every publisher syncs before it links, so an object that has a name is whole.
+//! A stop before step 3 leaves nothing behind, or at worst a file in `tmp/` that
+//! [`Publisher::sweep`] removes. Every publisher syncs before it links, so an object that has a
+//! name is whole.
 
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::fs::TryLockError;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::chance::Chance;
-use crate::base::chance::SystemChance;
+use crate::base::chance::{Chance, SystemChance};
 use crate::base::id::SessionId;
-use crate::error::Error;
-use crate::error::ErrorKind;
-use crate::error::IoContext;
-use crate::error::Result;
-use crate::format::layout::Area;
-use crate::format::layout::ObjectName;
-use crate::store::Published;
-use crate::store::Staged;
+use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::format::layout::{Area, ObjectName};
 use crate::store::poison::Syncer;
-use crate::store::sys;
+use crate::store::{Published, Staged, sys};
 
 /// Where files without a final name lie, below the repository's root.
 pub(super) const TEMP_DIRECTORY: &str = "tmp";
@@ -292,5 +280,109 @@ impl Drop for StagedFile {
             // What cannot be removed now, a sweep removes.
             let _ = remove(temp);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::PackId;
+    use crate::store::{DirStore, Store};
+    use std::sync::Mutex;
+
+    fn name() -> ObjectName {
+        ObjectName::pack(PackId::from_bytes([0xab; 32]))
+    }
+
+    /// A publisher in a new repository that syncs with `sync`.
+    fn publisher(
+        temp: &tempfile::TempDir,
+        sync: impl Fn(&File) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Arc<Publisher> {
+        DirStore::create(temp.path()).unwrap();
+        let syncer = Syncer::with(Box::new(sync));
+        Arc::new(Publisher::new(temp.path().to_owned(), syncer))
+    }
+
+    fn publish(publisher: &Arc<Publisher>) -> Result<Published> {
+        let mut staged = publisher.stage()?;
+        staged.write(b"bytes")?;
+        staged.finish(&name())
+    }
+
+    fn is_directory(file: &File) -> bool {
+        file.metadata().unwrap().is_dir()
+    }
+
+    #[test]
+    fn the_file_is_synced_before_it_has_a_name_and_its_directory_after() {
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join(name().to_string());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let publisher = publisher(&temp, move |file| {
+            log.lock().unwrap().push((is_directory(file), target.exists()));
+            file.sync_all()
+        });
+        let take = || std::mem::take(&mut *seen.lock().unwrap());
+        assert_eq!(publish(&publisher).unwrap(), Published::Created);
+        assert_eq!(take(), [(false, false), (true, true)]);
+        assert_eq!(publish(&publisher).unwrap(), Published::Existed);
+        assert_eq!(take(), [(false, true), (true, true)], "a taken name is made durable as well");
+        std::fs::remove_dir_all(temp.path().join("packs/ab")).unwrap();
+        assert_eq!(publish(&publisher).unwrap(), Published::Created);
+        assert_eq!(take(), [(false, false), (true, false), (true, true)], "its parent comes first");
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_nothing_is_written_any_more() {
+        for (of_directory, errno, kind) in
+            [(false, libc::EIO, ErrorKind::Io), (true, libc::ENOSPC, ErrorKind::Full)]
+        {
+            let temp = tempfile::tempdir().unwrap();
+            let calls = Arc::new(Mutex::new(0));
+            let counter = Arc::clone(&calls);
+            let publisher = publisher(&temp, move |file| {
+                *counter.lock().unwrap() += 1;
+                if is_directory(file) == of_directory {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                Ok(())
+            });
+            let mut staged_before = publisher.stage().unwrap();
+            assert_eq!(publish(&publisher).unwrap_err().kind(), kind);
+            assert_eq!(publisher.path_of(&name()).exists(), of_directory);
+            let calls_before = *calls.lock().unwrap();
+            let error = publish(&publisher).unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(error.chain().contains("because an earlier sync failed: the sync failed in "));
+            let other = ObjectName::pack(PackId::from_bytes([0xcd; 32]));
+            assert_eq!(staged_before.finish(&other).unwrap_err().kind(), kind);
+            assert_eq!(*calls.lock().unwrap(), calls_before, "no sync is tried again");
+            assert!(!publisher.path_of(&other).exists());
+        }
+    }
+
+    #[test]
+    fn an_object_that_could_not_be_written_whole_is_not_published() {
+        let temp = tempfile::tempdir().unwrap();
+        let publisher = publisher(&temp, File::sync_all);
+        let mut staged = publisher.stage().unwrap();
+        staged.write(b"bytes").unwrap();
+        staged.file = File::open("/dev/null").unwrap();
+        staged.write(b"more").unwrap_err();
+        staged.finish(&name()).unwrap_err();
+        assert!(!publisher.path_of(&name()).exists());
+    }
+
+    #[test]
+    fn whoever_finds_its_own_file_under_the_name_has_made_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let publisher = publisher(&temp, File::sync_all);
+        let mut staged = publisher.stage().unwrap();
+        sys::link_open_file(&staged.file, &publisher.path_of(&name())).unwrap();
+        assert_eq!(staged.finish(&name()).unwrap(), Published::Created);
+        let store = DirStore::open(temp.path()).map(|store| store.list(Area::Packs));
+        assert!(store.is_err(), "still no configuration");
     }
 }

@@ -1,19 +1,12 @@
 //! The contract of [`Store`], as a test that every implementation goes through.
 
-use std::sync::Arc;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
-use crate::base::id::PackId;
-use crate::base::id::SegmentId;
-use crate::base::id::SessionId;
-use crate::error::Error;
-use crate::error::ErrorKind;
-use crate::error::Result;
-use crate::format::layout::Area;
-use crate::format::layout::ObjectName;
-use crate::store::Published;
-use crate::store::Store;
+use crate::base::id::{PackId, SegmentId, SessionId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::layout::{Area, ObjectName};
+use crate::store::{Published, Store};
 
 const RACERS: u8 = 8;
 const ROUNDS: u8 = 16;

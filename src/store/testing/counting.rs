@@ -1,20 +1,12 @@
 //! A store that counts what is asked of it, so that tests can assert what something cost.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
-use crate::format::layout::Area;
-use crate::format::layout::ObjectName;
-use crate::store::Held;
-use crate::store::Published;
-use crate::store::Space;
-use crate::store::Staged;
-use crate::store::Store;
+use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
+use crate::store::{Held, Published, Space, Staged, Store};
 
 /// What was asked of one area. Calls that failed count too, their bytes do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,26 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::error::ErrorKind;
-use crate::error::IoContext;
-use crate::error::Result;
-use crate::format::layout::Area;
-use crate::format::layout::ObjectName;
-use crate::store::Held;
-use crate::store::Published;
-use crate::store::Space;
-use crate::store::Staged;
-use crate::store::Store;
+use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
+use crate::store::{Held, Published, Space, Staged, Store};
 
 /// What is wrong with an object. The object inside stays as it is.
 #[derive(Debug, Clone)]
@@ -313,5 +301,74 @@ impl Staged for DamagingStaged {
         let fault = plan(&self.plan).publish.next();
         let fault = if self.is_torn { Some(Fault::Io) } else { fault };
         with_fault(fault, &name.to_string(), || self.inner.publish(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::PackId;
+    use crate::store::testing::memory::MemoryStore;
+
+    fn pack(number: u8) -> ObjectName {
+        ObjectName::pack(PackId::from_bytes([number; 32]))
+    }
+
+    fn store() -> DamagingStore<MemoryStore> {
+        let store = DamagingStore::new(MemoryStore::new());
+        assert_eq!(store.create(&pack(1), b"\0\0\0\0").unwrap(), Published::Created);
+        store
+    }
+
+    fn kind_of<T>(result: Result<T>) -> Option<ErrorKind> {
+        result.err().as_ref().map(Error::kind)
+    }
+
+    #[test]
+    fn damage_shows_in_reads_and_maps_and_goes_when_healed() {
+        let store = store();
+        store.damage(&pack(1), Damage::FlippedBit { offset_bytes: 2, bit: 7 });
+        assert_eq!(store.read(&pack(1), 4).unwrap(), [0, 0, 0x80, 0]);
+        assert_eq!(*store.map(&pack(1)).unwrap(), [0, 0, 0x80, 0]);
+        store.damage(&pack(1), Damage::Truncated(3));
+        assert_eq!(*store.map(&pack(1)).unwrap(), [0, 0, 0x80]);
+        let read = store.read_exact_at(&pack(1), 1, &mut [0; 3]);
+        assert_eq!(kind_of(read), Some(ErrorKind::Corrupt));
+        store.damage(&pack(1), Damage::Unreadable(1..2));
+        assert_eq!(kind_of(store.read_exact_at(&pack(1), 0, &mut [0; 2])), Some(ErrorKind::Io));
+        assert_eq!(kind_of(store.read_exact_at(&pack(1), 2, &mut [0; 1])), None);
+        store.damage(&pack(1), Damage::Missing);
+        assert_eq!(kind_of(store.map(&pack(1))), Some(ErrorKind::NotFound));
+        assert_eq!(store.list(Area::Packs).unwrap(), []);
+        store.heal();
+        assert_eq!(store.read(&pack(1), 4).unwrap(), [0; 4]);
+    }
+
+    #[test]
+    fn the_chosen_publish_or_append_fails_and_no_other() {
+        let store = store();
+        store.fail_publish(2, Fault::Full);
+        store.fail_publish(3, Fault::IoAfterwards);
+        let kinds = [2, 3, 4, 5].map(|number| kind_of(store.create(&pack(number), b"x")));
+        assert_eq!(kinds, [None, Some(ErrorKind::Full), Some(ErrorKind::Io), None]);
+        assert_eq!(store.list(Area::Packs).unwrap(), [pack(1), pack(2), pack(4), pack(5)]);
+        store.fail_append(1, Fault::Full);
+        let mut staged = store.stage().unwrap();
+        assert_eq!(kind_of(staged.append(b"x")), Some(ErrorKind::Full));
+        assert_eq!(kind_of(staged.publish(&pack(6))), Some(ErrorKind::Io));
+    }
+
+    #[test]
+    fn a_gate_holds_readers_back_until_it_opens() {
+        let store = store();
+        let gate = Gate::default();
+        store.damage(&pack(1), Damage::Gated(gate.clone()));
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| store.read(&pack(1), 4));
+            gate.wait_for(1);
+            assert!(!reader.is_finished());
+            gate.open();
+            assert_eq!(reader.join().unwrap().unwrap(), [0; 4]);
+        });
     }
 }

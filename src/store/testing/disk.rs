@@ -1,7 +1,6 @@
 //! A simulated disk with a file system that keeps only the promises that syncs force from it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::layout::ObjectName;
 use crate::store::testing::seeded::SeededChance;

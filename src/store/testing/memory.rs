@@ -5,26 +5,14 @@
 //! everything that a real disk might show.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::Error;
-use crate::error::ErrorKind;
-use crate::error::Result;
-use crate::format::layout::Area;
-use crate::format::layout::ObjectName;
-use crate::store::Held;
-use crate::store::Published;
-use crate::store::Space;
-use crate::store::Staged;
-use crate::store::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
-use crate::store::testing::disk::Disk;
-use crate::store::testing::disk::FileNumber;
-use crate::store::testing::disk::directory_of;
+use crate::store::testing::disk::{Disk, FileNumber, directory_of};
 use crate::store::testing::seeded::SeededChance;
+use crate::store::{Held, Published, Space, Staged, Store};
 
 /// A step that the store leaves out, so that a test can show that it would notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -304,4 +292,130 @@ fn missing(name: &ObjectName) -> Error {
 
 fn power_is_gone() -> Error {
     Error::new(ErrorKind::Io, "the power is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::{PackId, SessionId};
+    use std::collections::BTreeMap;
+
+    const SEEDS: u64 = 12;
+    const OBJECTS: u8 = 6;
+
+    /// What a run was told about each object: its bytes, and whether the store vouched for them.
+    #[derive(Default)]
+    struct Told {
+        published: BTreeMap<ObjectName, bool>,
+        deleted: BTreeMap<ObjectName, bool>,
+    }
+
+    fn pack(number: u8) -> ObjectName {
+        ObjectName::pack(PackId::from_bytes([number; 32]))
+    }
+
+    fn bytes_of(name: &ObjectName) -> Vec<u8> {
+        name.leaf().bytes().cycle().take(1500).collect()
+    }
+
+    fn publish(store: &MemoryStore, told: &mut Told, name: ObjectName) -> Result<()> {
+        told.published.insert(name.clone(), false);
+        let mut staged = store.stage()?;
+        for part in bytes_of(&name).chunks(700) {
+            staged.append(part)?;
+        }
+        assert_eq!(staged.publish(&name)?, Published::Created);
+        told.published.insert(name, true);
+        Ok(())
+    }
+
+    fn work(store: &MemoryStore, told: &mut Told) -> Result<()> {
+        for number in 0..OBJECTS {
+            publish(store, told, pack(number))?;
+            publish(store, told, ObjectName::commit(SessionId::from_bytes([number; 16])))?;
+        }
+        for number in 0..OBJECTS / 2 {
+            told.deleted.insert(pack(number), false);
+            store.delete(&pack(number))?;
+        }
+        store.barrier(Area::Packs)?;
+        told.deleted.values_mut().for_each(|is_done| *is_done = true);
+        publish(store, told, pack(OBJECTS))
+    }
+
+    /// The promises that the store found after the crash does not keep.
+    fn broken_promises(found: &MemoryStore, told: &Told) -> usize {
+        let mut broken = 0;
+        for (name, is_vouched_for) in &told.published {
+            let deleted = told.deleted.get(name);
+            let is_kept = match found.read(name, 10_000) {
+                Ok(bytes) => bytes == bytes_of(name) && deleted != Some(&true),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    !is_vouched_for || deleted.is_some()
+                }
+                Err(_) => false,
+            };
+            broken += usize::from(!is_kept);
+        }
+        broken
+    }
+
+    /// Crashes before every step, with several outcomes each, and counts promises that were broken.
+    fn crash_everywhere(omit: Omit) -> usize {
+        let mut broken = 0;
+        for step in 1.. {
+            let store = MemoryStore::omitting(omit);
+            store.crash_after(step);
+            let mut told = Told::default();
+            let is_done = work(&store, &mut told).is_ok();
+            assert_eq!(store.is_crashed(), !is_done);
+            for seed in 0..SEEDS {
+                broken += broken_promises(&store.reboot(step * SEEDS + seed), &told);
+            }
+            if is_done {
+                assert!(step > u64::from(OBJECTS) * 2 * 6, "{step} steps are too few");
+                break;
+            }
+        }
+        broken
+    }
+
+    #[test]
+    fn what_was_vouched_for_survives_a_crash_before_any_step() {
+        assert_eq!(crash_everywhere(Omit::Nothing), 0);
+    }
+
+    #[test]
+    fn a_store_that_leaves_out_a_sync_is_caught() {
+        assert!(crash_everywhere(Omit::FileSync) > 100);
+        assert!(crash_everywhere(Omit::DirectorySync) > 100);
+    }
+
+    #[test]
+    fn after_the_power_is_gone_every_call_fails_until_the_reboot_which_frees_all_locks() {
+        let store = MemoryStore::new();
+        let name = ObjectName::session(SessionId::from_bytes([1; 16]));
+        let _held = store.register(&name, b"who").unwrap();
+        let _lock = store.lock(&ObjectName::vm_lock("vm"), b"who").unwrap().unwrap();
+        store.crash();
+        assert!(store.read(&name, 3).is_err() && store.list(Area::Sessions).is_err());
+        assert!(store.create(&pack(1), b"").is_err() && store.is_held(&name).is_err());
+        let found = store.reboot(0);
+        assert_eq!(found.read(&name, 3).unwrap(), b"who");
+        assert!(!found.is_held(&name).unwrap());
+        assert!(found.lock(&ObjectName::vm_lock("vm"), b"").unwrap().is_some());
+    }
+
+    #[test]
+    fn one_seed_gives_one_outcome() {
+        let store = MemoryStore::omitting(Omit::FileSync);
+        work(&store, &mut Told::default()).unwrap();
+        let outcome = |seed| {
+            let found = store.reboot(seed);
+            let names = found.list(Area::Packs).unwrap();
+            names.into_iter().map(|name| found.read(&name, 2000).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(outcome(3), outcome(3));
+        assert!((0..SEEDS).any(|seed| outcome(seed) != outcome(3)));
+    }
 }

@@ -1,7 +1,6 @@
 //! Randomness that comes back with its seed.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::chance::Chance;
 
