@@ -3,7 +3,7 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, [`cli`]. `docs/architecture.md`
+//! `diskmap`, `repo`, [`ingest`] [`restore`] `scrub` `vfs`, `fuse`, [`cli`]. `docs/architecture.md`
 //! is the map.
 
 pub mod base;
@@ -18,4 +18,5 @@ pub mod monitor;
 pub mod pack;
 pub mod point;
 pub mod repo;
+pub mod restore;
 pub mod store;
