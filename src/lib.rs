@@ -18,3 +18,4 @@ pub mod pack;
 pub mod point;
 pub mod repo;
 pub mod store;
+pub mod vfs;
