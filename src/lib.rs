@@ -11,6 +11,7 @@ pub mod chunk;
 pub mod diskmap;
 pub mod error;
 pub mod format;
+pub mod fuse;
 pub mod index;
 pub mod ingest;
 pub mod monitor;
