@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod chunk;
+pub mod cli;
 pub mod diskmap;
 pub mod error;
 pub mod format;
@@ -18,5 +19,6 @@ pub mod monitor;
 pub mod pack;
 pub mod point;
 pub mod repo;
+pub mod restore;
 pub mod store;
 pub mod vfs;

@@ -1,35 +1,23 @@
-//! Stand-in until the real index is merged.
-use crate::base::id::{ChunkId, PackId, RepoId, SegmentId};
-use crate::error::Result;
-use crate::format::location::Location;
-use crate::monitor::Monitor;
-use crate::store::Store;
-use std::collections::HashSet;
-/// Index.
-pub struct Index;
-impl Index {
-    /// Load.
-    pub fn load(_: &dyn Store, _: RepoId, _: &dyn Monitor) -> Result<Self> {
-        Ok(Self)
-    }
-    /// Reload.
-    pub fn reload(&self, _: &dyn Store, _: &dyn Monitor) -> Result<Self> {
-        Ok(Self)
-    }
-    /// Locations.
-    pub fn locations(&self, _: ChunkId) -> Result<Vec<Location>> {
-        Ok(Vec::new())
-    }
-}
-/// Publish.
-pub fn publish_segment(
-    _: &dyn Store,
-    _: RepoId,
-    _: Vec<(ChunkId, Location)>,
-) -> Result<Option<SegmentId>> {
-    Ok(None)
-}
-/// Merge.
-pub fn merge_if_many(_: &dyn Store, _: RepoId, _: &Index, _: &HashSet<PackId>) -> Result<()> {
-    Ok(())
-}
+//! From a chunk id to the places where the chunk lies.
+//!
+//! The index is a set of write-once segments. It is a cache, derived from the packs: a segment
+//! that is lost or damaged costs duplicates or a rebuild, never data. Opening it costs the same
+//! for any number of entries, because a segment is mapped and its pages are checked on use.
+
+pub mod builder;
+pub mod lookup;
+pub mod merge;
+pub mod plan;
+pub mod segment;
+pub mod writer;
+
+mod kway;
+mod load;
+mod page;
+mod page_writer;
+mod scan;
+mod search;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

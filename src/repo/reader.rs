@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::format::mapnode::MapNode;
-use crate::index::Index;
+use crate::index::lookup::Index;
 use crate::pack;
 use crate::repo::Repository;
 use crate::store::Store;
@@ -54,7 +54,7 @@ impl ChunkReader {
     /// A whole chunk. `buffer` is used for its bytes, whatever it holds.
     pub fn chunk(&self, chunk: ChunkId, buffer: Vec<u8>) -> Result<VerifiedChunk> {
         let mut buffer = Some(buffer);
-        self.from_any_copy(chunk, |work, location| {
+        self.with_any_copy(chunk, |work, location| {
             pack::read_entry(self.store(), location, &mut work.entry)?;
             work.decoder.decode(chunk, &work.entry, buffer.take().unwrap_or_default())
         })
@@ -62,7 +62,7 @@ impl ChunkReader {
 
     /// One slice of a chunk. Reads, decodes and hashes no more than that slice.
     pub fn slice(&self, chunk: ChunkId, slice: SliceIndex) -> Result<VerifiedSlice> {
-        self.from_any_copy(chunk, |work, location| {
+        self.with_any_copy(chunk, |work, location| {
             let head = pack::read_head(self.store(), chunk, location)?;
             let stored = pack::read_stored(self.store(), location, &head, slice)?;
             work.decoder.decode_slice(chunk, &head, slice, &stored)
@@ -71,7 +71,7 @@ impl ChunkReader {
 
     /// Tries the copies of a chunk one after the other. Where all fail, because packs are gone or
     /// the chunk is unknown, the index is read again once: it may have changed meanwhile.
-    fn from_any_copy<T>(
+    fn with_any_copy<T>(
         &self,
         chunk: ChunkId,
         mut read: impl FnMut(&mut Workspace, &Location) -> Result<T>,

@@ -9,7 +9,9 @@ use crate::error::Result;
 use crate::format::lists::DamagedCopy;
 use crate::format::location::Location;
 use crate::format::pack::TableRow;
-use crate::index::{self, Index};
+use crate::index::builder::publish_segment;
+use crate::index::lookup::Index;
+use crate::index::merge::{merge, merge_due};
 use crate::pack::PackSink;
 use crate::repo::Repository;
 use crate::repo::claims::Claims;
@@ -30,6 +32,8 @@ pub(super) struct SessionIndex {
     index: RwLock<Arc<Index>>,
     claims: Claims,
     pending: Mutex<Vec<(ChunkId, Location)>>,
+    /// Held while a segment is published: of two reloads at once the older could win.
+    flushing: Mutex<()>,
     packs: Mutex<Vec<PackId>>,
 }
 
@@ -43,6 +47,7 @@ impl SessionIndex {
             index: RwLock::new(Arc::new(index)),
             claims: Claims::default(),
             pending: Mutex::default(),
+            flushing: Mutex::default(),
             packs: Mutex::default(),
         })
     }
@@ -76,9 +81,10 @@ impl SessionIndex {
 
     /// Publishes what is pending as a segment.
     pub(super) fn flush(&self) -> Result<()> {
+        let _one_at_a_time = lock(&self.flushing);
         let entries = std::mem::take(&mut *lock(&self.pending));
         let chunks: Vec<_> = entries.iter().map(|(chunk, _)| *chunk).collect();
-        if index::publish_segment(&**self.repo.store(), self.repo.id(), entries)?.is_some() {
+        if publish_segment(&**self.repo.store(), self.repo.id(), entries)?.is_some() {
             let index = self.index().reload(&**self.repo.store(), self.repo.monitor())?;
             *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
             chunks.into_iter().for_each(|chunk| self.claims.release(chunk));
@@ -93,8 +99,12 @@ impl SessionIndex {
 
     /// Merges segments where there are many, leaving those alone that refer to condemned packs.
     pub(super) fn merge_if_many(&self) -> Result<()> {
-        let store = &**self.repo.store();
-        index::merge_if_many(store, self.repo.id(), &self.index(), &self.unusable.packs)
+        let repo = &self.repo;
+        let index = self.index();
+        match merge_due(&index, &self.unusable.packs) {
+            Some(inputs) => merge(&**repo.store(), repo.id(), &inputs, &HashSet::new()).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn index(&self) -> Arc<Index> {

@@ -18,10 +18,10 @@ use backstop::repo::{Environment, Repository};
 use backstop::store::Store;
 use backstop::store::testing::SeededChance;
 
-pub const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// A clock that moves on by a minute every time it is read.
-pub struct MinuteClock(AtomicI64);
+pub(crate) struct MinuteClock(AtomicI64);
 
 impl Default for MinuteClock {
     fn default() -> Self {
@@ -36,7 +36,7 @@ impl Clock for MinuteClock {
 }
 
 /// A world that can be repeated from its seed.
-pub fn environment(seed: u64) -> Environment {
+pub(crate) fn environment(seed: u64) -> Environment {
     Environment {
         clock: Arc::new(MinuteClock::default()),
         chance: Arc::new(SeededChance::new(seed)),
@@ -45,19 +45,19 @@ pub fn environment(seed: u64) -> Environment {
 }
 
 /// The same with an observer.
-pub fn watched(seed: u64, monitor: Arc<dyn Monitor>) -> Environment {
+pub(crate) fn watched(seed: u64, monitor: Arc<dyn Monitor>) -> Environment {
     Environment { monitor, ..environment(seed) }
 }
 
-pub fn new_repo(store: Arc<dyn Store>) -> Repository {
+pub(crate) fn new_repo(store: Arc<dyn Store>) -> Repository {
     Repository::create(store, environment(1)).unwrap()
 }
 
 /// A disk in memory. Chunks that are all zero are said to be holes if `has_holes`.
 #[derive(Clone)]
-pub struct MemoryDisk {
-    pub bytes: Vec<u8>,
-    pub has_holes: bool,
+pub(crate) struct MemoryDisk {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) has_holes: bool,
 }
 
 impl ImageSource for MemoryDisk {
@@ -84,12 +84,12 @@ impl ImageSource for MemoryDisk {
     }
 }
 
-pub fn disk_input(name: &str, bytes: &[u8]) -> DiskInput {
+pub(crate) fn disk_input(name: &str, bytes: &[u8]) -> DiskInput {
     let image = MemoryDisk { bytes: bytes.to_vec(), has_holes: true };
     source_input(name, image)
 }
 
-pub fn source_input(name: &str, image: impl ImageSource + 'static) -> DiskInput {
+pub(crate) fn source_input(name: &str, image: impl ImageSource + 'static) -> DiskInput {
     let source = DiskSource {
         format: "raw".to_owned(),
         path: format!("/dev/{name}"),
@@ -98,17 +98,17 @@ pub fn source_input(name: &str, image: impl ImageSource + 'static) -> DiskInput 
     DiskInput { name: name.to_owned(), source, image: Image::Source(Box::new(image)) }
 }
 
-pub fn options() -> BackupOptions {
+pub(crate) fn options() -> BackupOptions {
     BackupOptions { level: CompressionLevel::default(), threads: 2, cancel: Cancel::default() }
 }
 
 /// Backs up one disk named `disk`.
-pub fn back_up_bytes(repo: &Repository, vm: &str, bytes: &[u8]) -> Result<PointRecord> {
+pub(crate) fn back_up_bytes(repo: &Repository, vm: &str, bytes: &[u8]) -> Result<PointRecord> {
     back_up(repo, vm, vec![disk_input("disk", bytes)], &options())
 }
 
 /// Reads a disk back: chunk by chunk, or slice by slice.
-pub fn read_back(repo: &Repository, disk: &DiskRecord, by_slices: bool) -> Result<Vec<u8>> {
+pub(crate) fn read_back(repo: &Repository, disk: &DiskRecord, by_slices: bool) -> Result<Vec<u8>> {
     let reader = repo.reader()?;
     let map = repo.disk_map(&reader, disk);
     let mut out = vec![0; disk.size_bytes as usize];
@@ -132,7 +132,7 @@ pub fn read_back(repo: &Repository, disk: &DiskRecord, by_slices: bool) -> Resul
 }
 
 /// Bytes that do not compress, different for every seed.
-pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {

@@ -53,7 +53,8 @@ impl BackingFile {
     /// [`ErrorKind::Unsupported`].
     pub(super) fn path(&self, image: &Path) -> Result<PathBuf> {
         let upto = self.name.iter().position(|byte| matches!(byte, b':' | b'/'));
-        if upto.is_some_and(|at| self.name[at] == b':') {
+        let has_protocol = upto.is_some_and(|at| self.name[at] == b':');
+        if has_protocol || self.name.contains(&0) {
             let what = format!(
                 "cannot follow the backing file {:?}, which is not a plain path,",
                 self.display_name()
@@ -152,7 +153,9 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_path_is_refused() {
-        for name in ["json:{\"driver\":\"raw\"}", "nbd://host/disk", "file:base.raw", ":"] {
+        for name in
+            ["json:{\"driver\":\"raw\"}", "nbd://host/disk", "file:base.raw", ":", "base\0.raw"]
+        {
             let error = named(name).path(Path::new("top.qcow2")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}");
         }

@@ -210,7 +210,7 @@ mod tests {
         let place = |entry, within| form.run(entry, 0, within).unwrap();
         assert_eq!(place(0, 0), Run { len_bytes: K64, place: Place::Unallocated });
         assert_eq!(
-            place(K64 * 5 | COPIED, 100),
+            place((K64 * 5) | COPIED, 100),
             Run { len_bytes: K64 - 100, place: Place::At(K64 * 5 + 100) }
         );
         assert_eq!(place(ZERO, 0).place, Place::Zero);
@@ -289,10 +289,12 @@ mod tests {
         ) {
             let Some(form) = EntryForm::new(bits, version, extended) else { return Ok(()) };
             let within = within % form.cluster_bytes();
-            for entry in [entry, entry & (OFFSET | COPIED | COMPRESSED), entry & !(COMPRESSED | COPIED)] {
+            let masks = [u64::MAX, OFFSET | COPIED | COMPRESSED, !(COMPRESSED | COPIED)];
+            for entry in masks.map(|mask| entry & mask) {
                 for bitmap in [0, bitmap, bitmap & 0xffff_ffff] {
                     let Ok(run) = form.run(entry, bitmap, within) else { continue };
-                    prop_assert!(run.len_bytes > 0 && run.len_bytes <= form.cluster_bytes() - within);
+                    prop_assert!(run.len_bytes > 0);
+                    prop_assert!(run.len_bytes <= form.cluster_bytes() - within);
                     if let Place::Packed(packed) = run.place {
                         prop_assert!(packed.len_bytes > 0);
                         prop_assert!(packed.len_bytes <= 2 * form.cluster_bytes());

@@ -94,11 +94,12 @@ impl Header {
             return Err(damaged("the header is longer than a cluster", HEADER_LEN_AT));
         }
         let size_bytes = fields.u64(SIZE_AT)?;
+        let l1_entries = fields.l1_entries(form, size_bytes)?;
         Ok(Self {
             size_bytes,
             form,
-            l1_offset: fields.l1_offset(form)?,
-            l1_entries: fields.l1_entries(form, size_bytes)?,
+            l1_offset: fields.l1_offset(form, l1_entries)?,
+            l1_entries,
             compression: fields.compression(header_len_bytes, features)?,
             header_len_bytes,
             backing: fields.backing(form.cluster_bytes())?,
@@ -145,9 +146,10 @@ impl Fields<'_> {
         Ok(u64::from(len))
     }
 
-    fn l1_offset(&self, form: EntryForm) -> Result<u64> {
+    /// A disk of no bytes needs no table, and may say that it stands nowhere.
+    fn l1_offset(&self, form: EntryForm, entries: u64) -> Result<u64> {
         let offset = self.u64(L1_OFFSET_AT)?;
-        if offset == 0 || !form.is_aligned(offset) {
+        if !form.is_aligned(offset) || (offset == 0 && entries > 0) {
             let what = format!("the L1 table cannot begin at byte {offset}");
             return Err(damaged(what, L1_OFFSET_AT));
         }

@@ -16,6 +16,9 @@ use crate::ingest::source::{Extent, ExtentKind, ImageSource};
 /// Most runs that are joined to one extent. It bounds what one question costs where an image is
 /// fragmented, and still lets an extent of an empty disk reach over many L2 tables.
 const RUNS_PER_EXTENT_MAX: usize = 128;
+/// Data need not be joined beyond this many bytes: who reads them asks again soon enough, and a
+/// caller that asks for each chunk should not walk a whole table every time.
+const DATA_BYTES_ENOUGH: u64 = 16 << 20;
 
 /// What unallocated clusters are read from.
 #[derive(Debug)]
@@ -152,7 +155,8 @@ impl Layer {
         let mut extent = self.run_extent(offset_bytes, limit_bytes)?;
         for _ in 1..RUNS_PER_EXTENT_MAX {
             let left = limit_bytes - extent.len_bytes;
-            if left == 0 {
+            let enough = extent.kind == ExtentKind::Data && extent.len_bytes >= DATA_BYTES_ENOUGH;
+            if left == 0 || enough {
                 break;
             }
             let next = self.run_extent(offset_bytes + extent.len_bytes, left)?;

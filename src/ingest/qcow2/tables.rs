@@ -64,13 +64,16 @@ impl Tables {
     /// `within` counts from the start of what the table describes.
     fn run_in_table(&self, file: &ImageFile, table: u64, within: u64, limit: u64) -> Result<Run> {
         let entry_bytes = 8 * self.form.words();
-        let mut at = table + within / self.form.cluster_bytes() * entry_bytes;
+        let cluster_bytes = self.form.cluster_bytes();
+        let mut at = table + within / cluster_bytes * entry_bytes;
         let piece = self.pieces.get(file, at)?;
         let end = at - at % self.pieces.piece_bytes + self.pieces.piece_bytes;
-        let mut run = self.entry_run(file, &piece, at, within % self.form.cluster_bytes())?;
-        while run.len_bytes < limit && at + entry_bytes < end {
+        let within = within % cluster_bytes;
+        let mut run = self.entry_run(file, &piece, at, within)?;
+        // A run of subclusters may end within its cluster; the next entry does not continue it.
+        while run.len_bytes < limit && (within + run.len_bytes).is_multiple_of(cluster_bytes) {
             at += entry_bytes;
-            if !run.join(self.entry_run(file, &piece, at, 0)?) {
+            if at >= end || !run.join(self.entry_run(file, &piece, at, 0)?) {
                 break;
             }
         }
