@@ -165,6 +165,15 @@ impl PointRecord {
         self.disks.iter().find(|disk| disk.name == name)
     }
 
+    /// The restore point as indented JSON, without a line break at its end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match serde_json::to_string_pretty(self) {
+            Ok(text) => text,
+            Err(error) => unreachable!("the record has string keys and finite numbers: {error}"),
+        }
+    }
+
     /// Sum of the lengths of its disks, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
