@@ -3,8 +3,8 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] [`restore`] `scrub` `vfs`, `fuse`, [`cli`]. `docs/architecture.md`
-//! is the map.
+//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
+//! the map.
 
 pub mod base;
 pub mod chunk;
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod diskmap;
 pub mod error;
 pub mod format;
+pub mod fuse;
 pub mod index;
 pub mod ingest;
 pub mod monitor;
@@ -20,3 +21,4 @@ pub mod point;
 pub mod repo;
 pub mod restore;
 pub mod store;
+pub mod vfs;

@@ -32,6 +32,8 @@ pub(super) struct SessionIndex {
     index: RwLock<Arc<Index>>,
     claims: Claims,
     pending: Mutex<Vec<(ChunkId, Location)>>,
+    /// Held while a segment is published: of two reloads at once the older could win.
+    flushing: Mutex<()>,
     packs: Mutex<Vec<PackId>>,
 }
 
@@ -45,6 +47,7 @@ impl SessionIndex {
             index: RwLock::new(Arc::new(index)),
             claims: Claims::default(),
             pending: Mutex::default(),
+            flushing: Mutex::default(),
             packs: Mutex::default(),
         })
     }
@@ -78,6 +81,7 @@ impl SessionIndex {
 
     /// Publishes what is pending as a segment.
     pub(super) fn flush(&self) -> Result<()> {
+        let _one_at_a_time = lock(&self.flushing);
         let entries = std::mem::take(&mut *lock(&self.pending));
         let chunks: Vec<_> = entries.iter().map(|(chunk, _)| *chunk).collect();
         if publish_segment(&**self.repo.store(), self.repo.id(), entries)?.is_some() {
