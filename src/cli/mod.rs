@@ -13,6 +13,7 @@ mod logger;
 mod output;
 mod point_document;
 mod repo_arg;
+mod restore_disk;
 mod show;
 mod signals;
 mod size;
@@ -59,12 +60,20 @@ enum Command {
     Backup(BackupCommand),
     List(list::ListArgs),
     Show(show::ShowArgs),
+    #[command(subcommand)]
+    Restore(RestoreCommand),
 }
 
 /// Make a restore point
 #[derive(Subcommand, Debug)]
 enum BackupCommand {
     Image(backup_image::BackupImageArgs),
+}
+
+/// Bring back what a restore point holds
+#[derive(Subcommand, Debug)]
+enum RestoreCommand {
+    Disk(restore_disk::RestoreDiskArgs),
 }
 
 /// Runs the program with these arguments, the first of which is its own name.
@@ -101,6 +110,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
         Command::List(args) => list::run(run, args),
         Command::Show(args) => show::run(run, args),
+        Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every command takes: the repository, and how to answer.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -22,7 +23,7 @@ pub(super) struct GlobalArgs {
     /// Directory of the repository
     #[arg(short, long, global = true, value_name = "DIR", env = "BACKSTOP_REPO")]
     #[arg(hide_env_values = true)]
-    repo: Option<PathBuf>,
+    repo: Option<OsString>,
 
     /// Answer with one JSON document on stdout, also when the command fails
     #[arg(long, global = true)]
@@ -36,8 +37,8 @@ pub(super) struct GlobalArgs {
 impl GlobalArgs {
     /// The directory of the repository; an empty variable counts as none.
     fn repo_path(&self) -> Result<&Path> {
-        let given = self.repo.as_deref().filter(|path| !path.as_os_str().is_empty());
-        given.ok_or_else(|| {
+        let given = self.repo.as_deref().filter(|path| !path.is_empty());
+        given.map(Path::new).ok_or_else(|| {
             Failure::usage("no repository is given: use --repo DIR or set BACKSTOP_REPO")
         })
     }
