@@ -139,7 +139,7 @@ impl BackupSession {
         let totals = [self.data.finish()?, self.map.finish()?];
         self.index.flush()?;
         check_packs(&*store, &self.index.own_packs())?;
-        self.index.merge_if_many()?;
+        self.index.merge_if_many();
         let previous = self.parent.as_ref().map(|parent| Previous {
             point: parent.record.id,
             commit_blake3: parent.commit_blake3,
