@@ -1,13 +1,22 @@
-//! Backstop: a deduplicated backup repository for the disks of oVirt, RHV and OLVM virtual machines.
+//! Backstop: a deduplicated backup repository for the disks of oVirt, RHV and OLVM virtual
+//! machines.
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
-//! [`base`], [`error`], [`format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
+//! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
 //! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
 //! the map.
 
 pub mod base;
+pub mod chunk;
+pub mod cli;
+pub mod diskmap;
 pub mod error;
 pub mod format;
+pub mod index;
 pub mod ingest;
 pub mod monitor;
+pub mod pack;
+pub mod point;
+pub mod repo;
+pub mod restore;
 pub mod store;

@@ -19,6 +19,7 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> UtcTime {
         UtcTime::from_unix_seconds(Timestamp::now().as_second()).unwrap_or(UtcTime::EPOCH)
     }

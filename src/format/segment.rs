@@ -86,6 +86,12 @@ impl IndexEntry {
         out
     }
 
+    /// The chunk of an encoded entry: what a search compares before it decodes.
+    #[must_use]
+    pub fn chunk_bytes(bytes: &[u8; INDEX_ENTRY_LEN]) -> &[u8] {
+        CHUNK_ID.of(bytes)
+    }
+
     /// Reads an entry. Its lengths are within the limits of the format.
     pub fn decode(bytes: &[u8; INDEX_ENTRY_LEN]) -> Result<Self, DecodeError> {
         let [a, b, c] = PLAIN_LEN.array(bytes);

@@ -4,26 +4,34 @@
 //!
 //! 1. An object that [`Staged::publish`] made is whole, and durable when the call returns. After a
 //!    crash it is there with all its bytes; before the call returned, it is whole or absent.
-//! 2. Of several publishers of one name exactly one creates it; the others learn that it exists.
+//! 2. Of several publishers of one name exactly one creates it; the others learn that it exists,
+//!    once that is durable.
 //! 3. An object never changes until it is deleted.
 //! 4. [`Store::list`] shows every object that was published before the call began and not deleted.
-//! 5. After [`Store::barrier`] the deletions before it in that area survive a crash.
+//! 5. After [`Store::barrier`] what was visible in that area when it was called survives a crash,
+//!    whoever made it so: objects that other publishers are not through with, and deletions.
 //! 6. What [`Store::register`] and [`Store::lock`] hold is given up when the process ends, however
 //!    it ends, and not before the value is dropped.
 
-// mod dir
+mod create;
+mod dir;
+mod handles;
+mod lock;
 pub mod mapped;
-// mod publish
-// cfg
-// testing
+mod poison;
+mod publish;
+mod sys;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
 
-// dir
+pub use dir::DirStore;
 
 /// What a publisher of a name learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +39,7 @@ use crate::store::mapped::ObjectBytes;
 pub enum Published {
     /// The object is new, and this call made it.
     Created,
-    /// The name was taken; nothing changed.
+    /// The name was taken; nothing changed. What has it is durable, too.
     Existed,
 }
 
@@ -40,6 +48,9 @@ pub trait Staged: Send {
     /// Appends bytes.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
     /// Makes everything durable, then gives it its name unless that is taken.
+    ///
+    /// Fails if an append did, even where the caller took no notice. After a failure the name may
+    /// or may not be there; if it is, so are all the bytes.
     fn publish(self: Box<Self>, name: &ObjectName) -> Result<Published>;
 }
 
@@ -67,7 +78,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Deletes an object. That it does not exist is no error: deletions may be repeated.
     fn delete(&self, name: &ObjectName) -> Result<()>;
 
-    /// Waits until the deletions so far in `area` survive a crash.
+    /// Waits until every object and every deletion that is visible in `area` now survives a crash.
+    ///
+    /// What this store published is durable anyway. Whoever found the object of another session by
+    /// listing and destroys something because of it (a tombstone, say) calls this in between.
     fn barrier(&self, area: Area) -> Result<()>;
 
     /// Publishes an object that counts as alive until the value is dropped or the process ends.
@@ -82,6 +96,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Free and total space of the medium in bytes, where it has such a thing.
     fn space(&self) -> Result<Option<Space>>;
+
+    /// Removes what publishers that were killed left of objects without a name, where a medium
+    /// keeps such. Never touches what a living publisher stages.
+    fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Publishes `bytes` as a new object.
     fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Published> {
@@ -111,4 +131,55 @@ pub struct Space {
     pub free_bytes: u64,
     /// All of it.
     pub total_bytes: u64,
+}
+
+/// Shared stores are stores, so that a wrapper can share the one inside.
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn stage(&self) -> Result<Box<dyn Staged>> {
+        (**self).stage()
+    }
+
+    fn len_bytes(&self, name: &ObjectName) -> Result<u64> {
+        (**self).len_bytes(name)
+    }
+
+    fn read_exact_at(&self, name: &ObjectName, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        (**self).read_exact_at(name, offset_bytes, out)
+    }
+
+    fn map(&self, name: &ObjectName) -> Result<ObjectBytes> {
+        (**self).map(name)
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<ObjectName>> {
+        (**self).list(area)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        (**self).delete(name)
+    }
+
+    fn barrier(&self, area: Area) -> Result<()> {
+        (**self).barrier(area)
+    }
+
+    fn register(&self, name: &ObjectName, bytes: &[u8]) -> Result<Box<dyn Held>> {
+        (**self).register(name, bytes)
+    }
+
+    fn is_held(&self, name: &ObjectName) -> Result<bool> {
+        (**self).is_held(name)
+    }
+
+    fn lock(&self, name: &ObjectName, text: &[u8]) -> Result<Option<Box<dyn Held>>> {
+        (**self).lock(name, text)
+    }
+
+    fn space(&self) -> Result<Option<Space>> {
+        (**self).space()
+    }
+
+    fn sweep(&self) -> Result<()> {
+        (**self).sweep()
+    }
 }

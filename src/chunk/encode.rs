@@ -1,0 +1,194 @@
+//! Into a pack entry: compressed slice by slice, and decoded again before anyone may store it.
+
+use zstd::bulk::Compressor;
+
+use crate::base::hash::ChunkHash;
+use crate::base::limits::{CHUNK_BYTES, SLICE_BYTES};
+use crate::base::verified::VerifiedChunk;
+use crate::chunk::ChunkDecoder;
+use crate::chunk::zero::is_zero;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::{
+    ENTRY_HEADER_LEN, ENTRY_LEN_MAX, EntryHead, EntryKind, SLICE_ROW_LEN, SliceCodec, SliceRow,
+};
+
+/// How hard to compress: a zstd level from -7 (fast) to 19 (small).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompressionLevel(i32);
+
+impl CompressionLevel {
+    /// The level of that number; none outside of -7 to 19.
+    #[must_use]
+    pub fn new(level: i32) -> Option<Self> {
+        (-7..=19).contains(&level).then_some(Self(level))
+    }
+}
+
+impl Default for CompressionLevel {
+    /// Level 1: level 3 gives 10 % smaller packs for 1.6 times the work (`docs/performance.md`).
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// Encodes chunks and map nodes. Keeps its contexts and buffers; make one per thread.
+pub struct ChunkEncoder {
+    zstd: Compressor<'static>,
+    decoder: ChunkDecoder,
+    entry: Vec<u8>,
+    decoded: Vec<u8>,
+}
+
+impl ChunkEncoder {
+    /// An encoder of that level.
+    pub fn new(level: CompressionLevel) -> Result<Self> {
+        let zstd = Compressor::new(level.0).map_err(|error| {
+            Error::new(ErrorKind::Io, "cannot set up compression").because(error)
+        })?;
+        Ok(Self {
+            zstd,
+            decoder: ChunkDecoder::new()?,
+            entry: Vec::with_capacity(ENTRY_LEN_MAX),
+            decoded: Vec::with_capacity(CHUNK_BYTES),
+        })
+    }
+
+    /// The bytes of the entry that holds `plain`, whose hash is `hash`.
+    ///
+    /// They were decoded and hashed again: a bad memory cell must not become a bad backup.
+    ///
+    /// # Panics
+    ///
+    /// If `plain` is empty or longer than a chunk.
+    pub fn encode(&mut self, kind: EntryKind, hash: &ChunkHash, plain: &[u8]) -> Result<&[u8]> {
+        assert!((1..=CHUNK_BYTES).contains(&plain.len()), "a chunk has 1 byte to 1 MiB");
+        let head_len = ENTRY_HEADER_LEN + hash.values().len() * SLICE_ROW_LEN;
+        self.entry.clear();
+        self.entry.resize(head_len, 0);
+        let mut rows = Vec::with_capacity(hash.values().len());
+        for (slice, value) in plain.chunks(SLICE_BYTES).zip(hash.values()) {
+            let before = self.entry.len();
+            let codec = self.append_slice(slice);
+            let stored_len = (self.entry.len() - before) as u32;
+            rows.push(SliceRow { codec, stored_len, value: *value });
+        }
+        let mut head = Vec::with_capacity(head_len);
+        EntryHead::new(kind, hash.id(), plain.len(), rows).encode_into(&mut head);
+        self.entry[..head_len].copy_from_slice(&head);
+        self.verify(hash)?;
+        Ok(&self.entry)
+    }
+
+    fn append_slice(&mut self, slice: &[u8]) -> SliceCodec {
+        if is_zero(slice) {
+            return SliceCodec::Zero;
+        }
+        let start = self.entry.len();
+        // A frame that saves less than 3 % costs more to decode than it is worth.
+        self.entry.resize(start + slice.len() / 100 * 97, 0);
+        match self.zstd.compress_to_buffer(slice, &mut self.entry[start..]) {
+            Ok(len) => {
+                self.entry.truncate(start + len);
+                SliceCodec::Zstd
+            }
+            // The only cause is a frame that does not fit.
+            Err(_) => {
+                self.entry.truncate(start);
+                self.entry.extend_from_slice(slice);
+                SliceCodec::Raw
+            }
+        }
+    }
+
+    fn verify(&mut self, hash: &ChunkHash) -> Result<()> {
+        let buffer = std::mem::take(&mut self.decoded);
+        let checked = self.decoder.decode(hash.id(), &self.entry, buffer);
+        let decoded = checked.map(VerifiedChunk::into_buffer).map_err(|error| {
+            let what = "a chunk changed while it was compressed: this machine's memory or \
+                        processor is faulty";
+            Error::new(ErrorKind::Io, what).chunk(hash.id()).because(error)
+        })?;
+        self.decoded = decoded;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::units::SliceIndex;
+    use proptest::prelude::*;
+
+    fn noise(len: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed | 1;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040);
+            (state >> 33) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    fn encode(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = ChunkEncoder::new(CompressionLevel::default()).unwrap();
+        encoder.encode(EntryKind::Data, &ChunkHash::of(plain), plain).unwrap().to_vec()
+    }
+
+    #[test]
+    fn each_slice_is_stored_in_the_way_that_fits_it() {
+        let mut plain = vec![0; SLICE_BYTES];
+        plain.extend(noise(SLICE_BYTES, 1));
+        plain.extend(b"text ".repeat(SLICE_BYTES / 5));
+        let entry = encode(&plain);
+        let head = EntryHead::decode(&entry).unwrap();
+        let codecs: Vec<_> = head.rows().iter().map(|row| row.codec).collect();
+        assert_eq!(codecs, [SliceCodec::Zero, SliceCodec::Raw, SliceCodec::Zstd]);
+        assert!(entry.len() < SLICE_BYTES * 5 / 4);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn whole_chunks_and_single_slices_come_back(
+            len in 1usize..=CHUNK_BYTES, seed: u64, shift in 0u32..8,
+        ) {
+            let plain: Vec<u8> = noise(len, seed).iter().map(|byte| byte >> shift).collect();
+            let id = ChunkHash::of(&plain).id();
+            let entry = encode(&plain);
+            let mut decoder = ChunkDecoder::new().unwrap();
+            let decoded = decoder.decode(id, &entry, Vec::new()).unwrap();
+            prop_assert_eq!(decoded.bytes(), &plain[..]);
+            let head = EntryHead::decode(&entry).unwrap();
+            for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
+                let slice = SliceIndex(index as u8);
+                let stored = &entry[head.stored_range(slice)];
+                let decoded = decoder.decode_slice(id, &head, slice, stored).unwrap();
+                prop_assert_eq!(decoded.bytes(), expected);
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_never_gives_other_bytes(
+            len in 1usize..SLICE_BYTES * 3, seed: u64, at: prop::sample::Index, bit in 0u8..8,
+        ) {
+            let plain: Vec<u8> = noise(len, seed).iter().map(|byte| byte >> 4).collect();
+            let id = ChunkHash::of(&plain).id();
+            let mut entry = encode(&plain);
+            let at = at.index(entry.len());
+            entry[at] ^= 1 << bit;
+            let mut decoder = ChunkDecoder::new().unwrap();
+            if let Ok(decoded) = decoder.decode(id, &entry, Vec::new()) {
+                prop_assert_eq!(decoded.bytes(), &plain[..]);
+            }
+            if let Ok(head) = EntryHead::decode(&entry) {
+                for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
+                    let slice = SliceIndex(index as u8);
+                    let stored = entry.get(head.stored_range(slice)).unwrap_or_default();
+                    if let Ok(decoded) = decoder.decode_slice(id, &head, slice, stored) {
+                        prop_assert_eq!(decoded.bytes(), expected);
+                    }
+                }
+            }
+        }
+    }
+}

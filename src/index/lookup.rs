@@ -1,0 +1,114 @@
+//! All segments together: where is a chunk?
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use crate::error::{Error, Result};
+use crate::format::location::Location;
+use crate::index::load::load;
+use crate::index::segment::Segment;
+use crate::monitor::Monitor;
+use crate::store::Store;
+
+/// The segments of a repository as they were at one moment. Never changes; [`Index::reload`] gives
+/// a newer one. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Index {
+    repo: RepoId,
+    segments: Vec<Arc<Segment>>,
+    damaged: BTreeSet<SegmentId>,
+}
+
+impl Index {
+    /// Opens all segments, in time that does not depend on the number of entries.
+    ///
+    /// Whoever will refer to what it finds reads what is condemned before this.
+    ///
+    /// A segment that cannot be used is told to `monitor` and left out. Fails only where the store
+    /// cannot be listed, or with [`crate::error::ErrorKind::Unsupported`] for a segment that a
+    /// newer release wrote.
+    pub fn load(store: &dyn Store, repo: RepoId, monitor: &dyn Monitor) -> Result<Self> {
+        let nothing = Self { repo, segments: Vec::new(), damaged: BTreeSet::new() };
+        nothing.reload(store, monitor)
+    }
+
+    /// Opens the segments of now, and keeps those that it has open already. Tells `monitor` only
+    /// of damage that it did not tell of before.
+    pub fn reload(&self, store: &dyn Store, monitor: &dyn Monitor) -> Result<Self> {
+        let loaded = load(store, self.repo, &self.segments)?;
+        for (id, error) in &loaded.damaged {
+            if !self.damaged.contains(id) {
+                monitor.problem(error);
+            }
+        }
+        let damaged = loaded.damaged.into_keys().collect();
+        Ok(Self { repo: self.repo, segments: loaded.segments, damaged })
+    }
+
+    /// Every stored copy of `chunk`, each once; nothing if the index has none.
+    ///
+    /// Fails only where no copy was found and a segment that might have one is damaged.
+    pub fn locations(&self, chunk: ChunkId) -> Result<Vec<Location>> {
+        let mut found = Vec::new();
+        let mut failure = None;
+        for segment in &self.segments {
+            if let Err(error) = segment.find(chunk, &mut found) {
+                failure.get_or_insert(error);
+            }
+        }
+        if found.len() > 1 {
+            found.sort_unstable_by_key(|copy| (copy.pack, copy.offset));
+            found.dedup_by_key(|copy| (copy.pack, copy.offset));
+        }
+        match failure {
+            Some(error) if found.is_empty() => Err(error.chunk(chunk)),
+            _ => Ok(found),
+        }
+    }
+
+    /// Whether the index has a copy of `chunk`. Fails as [`Index::locations`] does.
+    pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
+        let mut failure: Option<Error> = None;
+        for segment in &self.segments {
+            match segment.contains(chunk) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        failure.map_or(Ok(false), |error| Err(error.chunk(chunk)))
+    }
+
+    /// Number of entries of all segments. A copy that several segments name counts several times.
+    #[must_use]
+    pub fn entry_count(&self) -> u64 {
+        self.segments.iter().map(|segment| u64::from(segment.entry_count())).sum()
+    }
+
+    /// Number of segments in use.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The segments in use, the largest first.
+    #[must_use]
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// Segments that are there and cannot be used. While there are any, a chunk that is not found
+    /// may still be stored; rebuilding the index tells.
+    #[must_use]
+    pub fn damaged_segments(&self) -> &BTreeSet<SegmentId> {
+        &self.damaged
+    }
+
+    /// All packs that the entries lie in.
+    pub fn packs(&self) -> Result<HashSet<PackId>> {
+        self.segments.iter().flat_map(|segment| segment.packs()).collect()
+    }
+}

@@ -1,0 +1,4 @@
+mod damage;
+mod lookup;
+mod merge;
+mod segment;

@@ -1,0 +1,8 @@
+//! Packs: built in memory, sealed and published in the background, read by entry.
+
+mod builder;
+mod reader;
+mod writer;
+
+pub use reader::{PackContents, read_entry, read_head, read_pack, read_stored, scan_entries};
+pub use writer::{PackSink, PackTotals, PackWriter, PackWriterOptions};

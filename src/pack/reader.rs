@@ -1,0 +1,115 @@
+//! Reads packs: one entry, one stored slice, or all that a pack holds.
+
+use crate::base::id::{ChunkId, PackId};
+use crate::base::limits::PACK_BYTES_MAX;
+use crate::base::units::SliceIndex;
+use crate::error::{Error, Result};
+use crate::format::codec::DecodeError;
+use crate::format::entry::{ENTRY_HEAD_LEN_MAX, ENTRY_MAGIC, EntryHead};
+use crate::format::layout::ObjectName;
+use crate::format::location::Location;
+use crate::format::pack::{PACK_FOOTER_LEN, PACK_HEADER_LEN, PackFooter, PackHeader, TableRow};
+use crate::store::Store;
+
+/// Reads the whole entry at `location` into `buffer`. What it holds is not verified.
+pub fn read_entry(store: &dyn Store, location: &Location, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.clear();
+    buffer.resize(location.entry_len as usize, 0);
+    store.read_exact_at(&ObjectName::pack(location.pack), u64::from(location.offset), buffer)
+}
+
+/// Reads the head of the entry of `chunk` at `location`.
+pub fn read_head(store: &dyn Store, chunk: ChunkId, location: &Location) -> Result<EntryHead> {
+    let name = ObjectName::pack(location.pack);
+    let mut head = [0; ENTRY_HEAD_LEN_MAX];
+    let head = &mut head[..ENTRY_HEAD_LEN_MAX.min(location.entry_len as usize)];
+    store.read_exact_at(&name, u64::from(location.offset), head)?;
+    let place = |error: Error| error.at_byte(location.offset.into()).chunk(chunk);
+    let head = EntryHead::decode(head).map_err(|error| place(error.in_object(&name)))?;
+    if head.chunk() != chunk || head.entry_len() != location.entry_len as usize {
+        let what = "the entry is not the one that the index names";
+        return Err(place(Error::corrupt(what).at(name.to_string())));
+    }
+    Ok(head)
+}
+
+/// Reads the stored bytes of one slice of the entry at `location`, whose head is `head`.
+pub fn read_stored(
+    store: &dyn Store,
+    location: &Location,
+    head: &EntryHead,
+    slice: SliceIndex,
+) -> Result<Vec<u8>> {
+    if usize::from(slice.0) >= head.rows().len() {
+        let what = "the entry is too short for the slice";
+        return Err(Error::corrupt(what).at(ObjectName::pack(location.pack).to_string()));
+    }
+    let range = head.stored_range(slice);
+    let mut stored = vec![0; range.len()];
+    let offset = u64::from(location.offset) + range.start as u64;
+    store.read_exact_at(&ObjectName::pack(location.pack), offset, &mut stored)?;
+    Ok(stored)
+}
+
+/// What a pack says that it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackContents {
+    /// The pack.
+    pub pack: PackId,
+    /// Its header.
+    pub header: PackHeader,
+    /// Its entries, in the order of their offsets.
+    pub rows: Vec<TableRow>,
+}
+
+/// Reads header and entry table of a pack.
+pub fn read_pack(store: &dyn Store, pack: PackId) -> Result<PackContents> {
+    let name = ObjectName::pack(pack);
+    let pack_len = store.len_bytes(&name)?;
+    if !((PACK_HEADER_LEN + PACK_FOOTER_LEN) as u64..=PACK_BYTES_MAX as u64).contains(&pack_len) {
+        return Err(Error::corrupt("the pack has a length that no pack has").at(name.to_string()));
+    }
+    let mut header = [0; PACK_HEADER_LEN];
+    store.read_exact_at(&name, 0, &mut header)?;
+    let mut footer = [0; PACK_FOOTER_LEN];
+    store.read_exact_at(&name, pack_len - PACK_FOOTER_LEN as u64, &mut footer)?;
+    let place = |error: DecodeError| error.in_object(&name);
+    let header = PackHeader::decode(&header).map_err(place)?;
+    let footer = PackFooter::decode(&footer, pack_len).map_err(place)?;
+    let range = footer.table_range();
+    let mut table = vec![0; range.len()];
+    store.read_exact_at(&name, range.start as u64, &mut table)?;
+    let rows = footer.decode_table(&header, &table).map_err(place)?;
+    Ok(PackContents { pack, header, rows })
+}
+
+/// Finds entries in the bytes of a pack whose table is gone, by their magic.
+///
+/// What is found looks like entries and lies within `bytes`; only decoding proves them.
+#[must_use]
+pub fn scan_entries(bytes: &[u8]) -> Vec<TableRow> {
+    let mut rows = Vec::new();
+    let mut at = PACK_HEADER_LEN;
+    while let Some(offset) = find_magic(bytes, at) {
+        let end = EntryHead::decode(&bytes[offset..]).ok().and_then(|head| {
+            let end = offset + head.entry_len();
+            (end <= bytes.len()).then(|| {
+                rows.push(TableRow {
+                    chunk: head.chunk(),
+                    offset: offset as u32,
+                    entry_len: head.entry_len() as u32,
+                    plain_len: head.plain_len() as u32,
+                    kind: head.kind(),
+                });
+                end
+            })
+        });
+        at = end.unwrap_or(offset + 1);
+    }
+    rows
+}
+
+fn find_magic(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    rest.windows(ENTRY_MAGIC.len()).position(|window| window == ENTRY_MAGIC).map(|at| from + at)
+}

@@ -1,0 +1,176 @@
+//! Many threads append; one thread seals and publishes full packs behind them.
+//!
+//! A few buffers go round. When all of them wait to be published, appending waits too: a slow disk
+//! slows the backup down and never fills the memory.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::base::chance::Chance;
+use crate::base::id::{ChunkId, PackId, RepoId};
+use crate::base::limits::PACK_TARGET_BYTES;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::EntryKind;
+use crate::format::layout::ObjectName;
+use crate::format::pack::TableRow;
+use crate::pack::builder::PackBuilder;
+use crate::store::Store;
+
+/// Told of each pack once it is durable.
+pub trait PackSink: Send + Sync {
+    /// The pack is published and holds these entries.
+    fn published(&self, pack: PackId, rows: &[TableRow]) -> Result<()>;
+}
+
+/// What a writer needs to know.
+pub struct PackWriterOptions {
+    /// Where packs go.
+    pub store: Arc<dyn Store>,
+    /// The repository that they belong to.
+    pub repo: RepoId,
+    /// Where salt comes from.
+    pub chance: Arc<dyn Chance>,
+    /// What all entries hold.
+    pub kind: EntryKind,
+    /// How many times each pack is stored, under different names.
+    pub copies: u8,
+    /// Buffers that go round; each grows to the length of a pack. At least 2.
+    pub buffers: usize,
+    /// Told of published packs.
+    pub sink: Arc<dyn PackSink>,
+}
+
+/// What a writer has published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PackTotals {
+    /// Number of packs, copies included.
+    pub packs: u64,
+    /// Sum of their lengths, in bytes.
+    pub bytes: u64,
+}
+
+/// Collects entries into packs and publishes those.
+pub struct PackWriter {
+    kind: EntryKind,
+    open: Mutex<Option<PackBuilder>>,
+    free: Receiver<Vec<u8>>,
+    full: Option<Sender<PackBuilder>>,
+    failure: Arc<Mutex<Option<Error>>>,
+    publisher: Option<JoinHandle<PackTotals>>,
+}
+
+impl PackWriter {
+    /// Starts the thread that publishes.
+    pub fn start(options: PackWriterOptions) -> Result<Self> {
+        let kind = options.kind;
+        let (give_back, free) = bounded(options.buffers);
+        let (full, to_publish) = bounded::<PackBuilder>(options.buffers);
+        for _ in 0..options.buffers {
+            // The channel has room for all of them and its other end is in hand.
+            if give_back.send(Vec::new()).is_err() {
+                unreachable!("the receiver of free buffers is alive");
+            }
+        }
+        let failure = Arc::new(Mutex::new(None));
+        let publisher = Publisher { options, failure: Arc::clone(&failure), give_back };
+        let publisher = std::thread::Builder::new()
+            .name("pack-publisher".to_owned())
+            .spawn(move || publisher.run(&to_publish))
+            .map_err(|error| Error::new(ErrorKind::Io, "cannot start a thread").because(error))?;
+        let open = Mutex::new(None);
+        Ok(Self { kind, open, free, full: Some(full), failure, publisher: Some(publisher) })
+    }
+
+    /// Appends an entry. Waits while all buffers are full. After a failure to publish, every call
+    /// fails; the cause comes out of [`PackWriter::finish`].
+    pub fn append(&self, chunk: ChunkId, plain_len: usize, entry: &[u8]) -> Result<()> {
+        let mut open = lock(&self.open);
+        if lock(&self.failure).is_some() {
+            return Err(stopped());
+        }
+        if open.as_ref().is_some_and(|pack| !pack.has_room_for(entry.len())) {
+            self.hand_over(open.take())?;
+        }
+        let pack = match &mut *open {
+            Some(pack) => pack,
+            None => {
+                let mut buffer = self.free.recv().map_err(|_| stopped())?;
+                // All at once: growing by doubling would copy, and hold two of them for a while.
+                buffer.reserve_exact(PACK_TARGET_BYTES.saturating_sub(buffer.len()));
+                open.insert(PackBuilder::new(self.kind, buffer))
+            }
+        };
+        pack.append(chunk, plain_len, entry);
+        Ok(())
+    }
+
+    /// Publishes what is left and waits until all packs are durable.
+    pub fn finish(mut self) -> Result<PackTotals> {
+        let last = lock(&self.open).take();
+        let handed_over = self.hand_over(last);
+        self.full = None;
+        let totals = match self.publisher.take().map(JoinHandle::join) {
+            Some(Ok(totals)) => totals,
+            _ => return Err(Error::new(ErrorKind::Io, "the thread that publishes packs failed")),
+        };
+        match lock(&self.failure).take() {
+            Some(error) => Err(error),
+            None => handed_over.map(|()| totals),
+        }
+    }
+
+    fn hand_over(&self, pack: Option<PackBuilder>) -> Result<()> {
+        match (pack, &self.full) {
+            (Some(pack), Some(full)) if !pack.is_empty() => full.send(pack).map_err(|_| stopped()),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Publisher {
+    options: PackWriterOptions,
+    failure: Arc<Mutex<Option<Error>>>,
+    give_back: Sender<Vec<u8>>,
+}
+
+impl Publisher {
+    fn run(self, full: &Receiver<PackBuilder>) -> PackTotals {
+        let mut totals = PackTotals::default();
+        for mut pack in full {
+            // After a failure, packs are thrown away but their buffers still go round, so that no
+            // worker waits for ever.
+            if lock(&self.failure).is_none()
+                && let Err(error) = self.publish(&mut pack, &mut totals)
+            {
+                *lock(&self.failure) = Some(error);
+            }
+            // Nobody takes buffers any more once the writer is gone.
+            if self.give_back.send(pack.into_buffer()).is_err() {
+                break;
+            }
+        }
+        totals
+    }
+
+    fn publish(&self, pack: &mut PackBuilder, totals: &mut PackTotals) -> Result<()> {
+        let options = &self.options;
+        for _ in 0..options.copies {
+            let id = pack.seal(options.repo, options.chance.bytes());
+            let _existed = options.store.create(&ObjectName::pack(id), pack.bytes())?;
+            totals.packs += 1;
+            totals.bytes += pack.bytes().len() as u64;
+            options.sink.published(id, pack.rows())?;
+        }
+        Ok(())
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Io, "writing stopped after an earlier failure")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

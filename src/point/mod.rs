@@ -1,0 +1,7 @@
+//! Restore points: their commits, and how people name them.
+
+mod list;
+mod selector;
+
+pub use list::{PointEntry, candidates, committed, decision, points};
+pub use selector::PointSelector;

@@ -1,0 +1,32 @@
+//! What a repository needs from the world around it.
+
+use std::sync::Arc;
+
+use crate::base::chance::{Chance, SystemChance};
+use crate::base::clock::{Clock, SystemClock};
+use crate::monitor::{Monitor, VoidMonitor};
+
+/// Time, chance, an observer, and the name of this host.
+#[derive(Clone)]
+pub struct Environment {
+    /// Labels restore points. No safety decision reads it.
+    pub clock: Arc<dyn Clock>,
+    /// Names sessions and salts packs.
+    pub chance: Arc<dyn Chance>,
+    /// Told of problems and progress.
+    pub monitor: Arc<dyn Monitor>,
+    /// This host, for people who wonder who holds a lock.
+    pub host: String,
+}
+
+impl Default for Environment {
+    /// The clock and the random numbers of this machine, and nobody who watches.
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            chance: Arc::new(SystemChance),
+            monitor: Arc::new(VoidMonitor),
+            host: "localhost".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Reads chunks, slices and map nodes: through the index, from any good copy, verified.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::base::cache::BoundedCache;
+use crate::base::id::ChunkId;
+use crate::base::units::SliceIndex;
+use crate::base::verified::{VerifiedChunk, VerifiedSlice};
+use crate::chunk::ChunkDecoder;
+use crate::diskmap::NodeSource;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::layout::ObjectName;
+use crate::format::location::Location;
+use crate::format::mapnode::MapNode;
+use crate::index::lookup::Index;
+use crate::pack;
+use crate::repo::Repository;
+use crate::store::Store;
+
+/// Decoded map nodes that a reader keeps: 2 MiB, which reaches 64 GiB of disk.
+const NODES_KEPT: usize = 256;
+
+/// Reads what packs hold. Shared by many threads.
+pub struct ChunkReader {
+    repo: Repository,
+    index: RwLock<Arc<Index>>,
+    idle: Mutex<Vec<Workspace>>,
+    nodes: Mutex<BoundedCache<ChunkId, Arc<MapNode>>>,
+}
+
+/// What one read needs for itself; kept for the next one.
+struct Workspace {
+    decoder: ChunkDecoder,
+    entry: Vec<u8>,
+}
+
+impl ChunkReader {
+    pub(super) fn open(repo: &Repository) -> Result<Self> {
+        let index = Index::load(&**repo.store(), repo.id(), repo.monitor())?;
+        Ok(Self {
+            repo: repo.clone(),
+            index: RwLock::new(Arc::new(index)),
+            idle: Mutex::default(),
+            nodes: Mutex::new(BoundedCache::new(NODES_KEPT)),
+        })
+    }
+
+    /// The index as this reader sees it.
+    #[must_use]
+    pub fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A whole chunk. `buffer` is used for its bytes, whatever it holds.
+    pub fn chunk(&self, chunk: ChunkId, buffer: Vec<u8>) -> Result<VerifiedChunk> {
+        let mut buffer = Some(buffer);
+        self.with_any_copy(chunk, |work, location| {
+            pack::read_entry(self.store(), location, &mut work.entry)?;
+            work.decoder.decode(chunk, &work.entry, buffer.take().unwrap_or_default())
+        })
+    }
+
+    /// One slice of a chunk. Reads, decodes and hashes no more than that slice.
+    pub fn slice(&self, chunk: ChunkId, slice: SliceIndex) -> Result<VerifiedSlice> {
+        self.with_any_copy(chunk, |work, location| {
+            let head = pack::read_head(self.store(), chunk, location)?;
+            let stored = pack::read_stored(self.store(), location, &head, slice)?;
+            work.decoder.decode_slice(chunk, &head, slice, &stored)
+        })
+    }
+
+    /// Tries the copies of a chunk one after the other. Where all fail, because packs are gone or
+    /// the chunk is unknown, the index is read again once: it may have changed meanwhile.
+    fn with_any_copy<T>(
+        &self,
+        chunk: ChunkId,
+        mut read: impl FnMut(&mut Workspace, &Location) -> Result<T>,
+    ) -> Result<T> {
+        let mut work = self.workspace()?;
+        let mut result = self.try_copies(&self.index(), chunk, &mut work, &mut read);
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            self.reload_index()?;
+            result = self.try_copies(&self.index(), chunk, &mut work, &mut read);
+        }
+        lock(&self.idle).push(work);
+        result.map_err(|error| match error.kind() {
+            // A restore point refers to it, so that it cannot be found is damage.
+            ErrorKind::NotFound => {
+                Error::corrupt("the chunk is in no pack that is here").chunk(chunk).because(error)
+            }
+            _ => error,
+        })
+    }
+
+    fn try_copies<T>(
+        &self,
+        index: &Index,
+        chunk: ChunkId,
+        work: &mut Workspace,
+        read: &mut impl FnMut(&mut Workspace, &Location) -> Result<T>,
+    ) -> Result<T> {
+        let mut failure = None;
+        for location in index.locations(chunk)? {
+            match read(work, &location) {
+                Ok(value) => return Ok(value),
+                Err(error) => {
+                    let name = ObjectName::pack(location.pack).to_string();
+                    let error = error.at(name).at_byte(location.offset.into());
+                    failure = Some(worse(failure, error));
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, "the index does not know the chunk").chunk(chunk)
+        }))
+    }
+
+    /// Reads the index again, as other sessions have left it.
+    pub fn reload_index(&self) -> Result<()> {
+        let index = self.index().reload(self.store(), self.repo.monitor())?;
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+        Ok(())
+    }
+
+    fn store(&self) -> &dyn Store {
+        &**self.repo.store()
+    }
+
+    fn workspace(&self) -> Result<Workspace> {
+        match lock(&self.idle).pop() {
+            Some(work) => Ok(work),
+            None => Ok(Workspace { decoder: ChunkDecoder::new()?, entry: Vec::new() }),
+        }
+    }
+}
+
+impl NodeSource for ChunkReader {
+    fn node(&self, id: ChunkId) -> Result<Arc<MapNode>> {
+        if let Some(node) = lock(&self.nodes).get(&id) {
+            return Ok(node);
+        }
+        let bytes = self.chunk(id, Vec::new())?;
+        let node = MapNode::decode(bytes.bytes()).map_err(|error| {
+            Error::corrupt("a disk map node is damaged").chunk(id).because(error)
+        })?;
+        let node = Arc::new(node);
+        lock(&self.nodes).put(id, Arc::clone(&node), 1);
+        Ok(node)
+    }
+}
+
+/// Of two failures the one that tells more: damage rather than absence.
+fn worse(first: Option<Error>, second: Error) -> Error {
+    match first {
+        Some(first) if first.kind() != ErrorKind::NotFound => first,
+        _ => second,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

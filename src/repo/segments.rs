@@ -1,0 +1,132 @@
+//! The index side of a session: what its packs hold becomes segments, in bounded memory.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::base::id::{ChunkId, PackId};
+use crate::base::limits::PENDING_ENTRIES_MAX;
+use crate::error::Result;
+use crate::format::lists::DamagedCopy;
+use crate::format::location::Location;
+use crate::format::pack::TableRow;
+use crate::index::builder::publish_segment;
+use crate::index::lookup::Index;
+use crate::index::merge::{merge, merge_due};
+use crate::pack::PackSink;
+use crate::repo::Repository;
+use crate::repo::claims::Claims;
+
+/// Copies that nobody may newly refer to.
+#[derive(Debug, Default)]
+pub(super) struct Unusable {
+    /// Packs that a prune condemned, and packs that are missing.
+    pub(super) packs: HashSet<PackId>,
+    /// Copies that a scrub found damaged.
+    pub(super) copies: HashSet<DamagedCopy>,
+}
+
+/// The index as a session sees it, with what the session adds.
+pub(super) struct SessionIndex {
+    repo: Repository,
+    unusable: Unusable,
+    index: RwLock<Arc<Index>>,
+    claims: Claims,
+    pending: Mutex<Vec<(ChunkId, Location)>>,
+    /// Held while a segment is published: of two reloads at once the older could win.
+    flushing: Mutex<()>,
+    packs: Mutex<Vec<PackId>>,
+}
+
+impl SessionIndex {
+    /// Loads the index. `unusable` must have been read before.
+    pub(super) fn load(repo: &Repository, unusable: Unusable) -> Result<Self> {
+        let index = Index::load(&**repo.store(), repo.id(), repo.monitor())?;
+        Ok(Self {
+            repo: repo.clone(),
+            unusable,
+            index: RwLock::new(Arc::new(index)),
+            claims: Claims::default(),
+            pending: Mutex::default(),
+            flushing: Mutex::default(),
+            packs: Mutex::default(),
+        })
+    }
+
+    /// Whether the caller must store the chunk: nobody else has or does.
+    pub(super) fn must_store(&self, chunk: ChunkId) -> Result<bool> {
+        // The claim comes first: between a look at the index and a claim, a segment may be
+        // published and its claims released, and the chunk would be stored twice.
+        if !self.claims.claim(chunk) {
+            return Ok(false);
+        }
+        let locations = match self.index().locations(chunk) {
+            Ok(locations) => locations,
+            // A damaged page hides the chunk. Storing it again is always right.
+            Err(problem) => {
+                self.repo.monitor().problem(&problem);
+                return Ok(true);
+            }
+        };
+        if locations.iter().any(|location| self.is_usable(location, chunk)) {
+            self.claims.release(chunk);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn is_usable(&self, location: &Location, chunk: ChunkId) -> bool {
+        !self.unusable.packs.contains(&location.pack)
+            && !self.unusable.copies.contains(&DamagedCopy { pack: location.pack, chunk })
+    }
+
+    /// Publishes what is pending as a segment.
+    pub(super) fn flush(&self) -> Result<()> {
+        let _one_at_a_time = lock(&self.flushing);
+        let entries = std::mem::take(&mut *lock(&self.pending));
+        let chunks: Vec<_> = entries.iter().map(|(chunk, _)| *chunk).collect();
+        if publish_segment(&**self.repo.store(), self.repo.id(), entries)?.is_some() {
+            let index = self.index().reload(&**self.repo.store(), self.repo.monitor())?;
+            *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+            chunks.into_iter().for_each(|chunk| self.claims.release(chunk));
+        }
+        Ok(())
+    }
+
+    /// The packs that this session published.
+    pub(super) fn own_packs(&self) -> Vec<PackId> {
+        lock(&self.packs).clone()
+    }
+
+    /// Merges segments where there are many, leaving those alone that refer to condemned packs.
+    pub(super) fn merge_if_many(&self) -> Result<()> {
+        let repo = &self.repo;
+        let index = self.index();
+        match merge_due(&index, &self.unusable.packs) {
+            Some(inputs) => merge(&**repo.store(), repo.id(), &inputs, &HashSet::new()).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl PackSink for SessionIndex {
+    fn published(&self, pack: PackId, rows: &[TableRow]) -> Result<()> {
+        lock(&self.packs).push(pack);
+        let is_full = {
+            let mut pending = lock(&self.pending);
+            pending.extend(rows.iter().map(|row| {
+                let TableRow { chunk, offset, entry_len, plain_len, kind } = *row;
+                (chunk, Location { pack, offset, entry_len, plain_len, kind })
+            }));
+            pending.len() >= PENDING_ENTRIES_MAX
+        };
+        if is_full { self.flush() } else { Ok(()) }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

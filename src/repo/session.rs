@@ -1,0 +1,292 @@
+//! A backup session: the one order in which a restore point comes to exist.
+//!
+//! | step | what | if the machine stops after it |
+//! |---|---|---|
+//! | B0 | lock the VM | nothing happened |
+//! | B1 | register the session | a registration that nobody holds; the next session fences it |
+//! | B2 | read what prunes have condemned | as B1 |
+//! | B3 | read the index and the VM's last restore point | as B1 |
+//! | B4 | store chunks: refer to what is there, append what is new | as B1 |
+//! | B5 | publish packs | packs that nothing refers to; found again once they are indexed |
+//! | B6, B7 | publish segments over the packs of data and of map nodes | as B5, and found again |
+//! | B8 | check that every own pack is there | as B7 |
+//! | B10 | publish `commit/<session>`, create-exclusive | the restore point exists |
+//! | B12 | delete the registration, unlock the VM | the restore point exists |
+//!
+//! Registration comes before every read, and what is condemned is read before the index: a prune
+//! waits for the sessions that were registered when it published its list, and looks again after.
+//! Many sessions of different VMs run at once. `docs/durability.md` has the reasons.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::clock::UtcTime;
+use crate::base::hash::ChunkHash;
+use crate::base::id::{ChunkId, PackId, SessionId};
+use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::chunk::{ChunkEncoder, CompressionLevel};
+use crate::diskmap::NodeSink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::codec::DecodeError;
+use crate::format::commit::{BackupStats, Decision, DiskRecord, PointRecord, Previous};
+use crate::format::entry::EntryKind;
+use crate::format::layout::{Area, ObjectName};
+use crate::format::lists::{Condemned, Damaged};
+use crate::format::mapnode::MapNode;
+use crate::format::session::{SessionKind, SessionRecord};
+use crate::monitor::Monitor;
+use crate::pack::{PackTotals, PackWriter, PackWriterOptions};
+use crate::point::{self, PointEntry};
+use crate::repo::Repository;
+use crate::repo::open::RELEASE;
+use crate::repo::segments::{SessionIndex, Unusable};
+use crate::store::{Held, Published, Store};
+
+/// Buffers of packs of data that go round: one grows while others are published.
+const DATA_BUFFERS: usize = 3;
+/// Map nodes are few; two buffers never make anybody wait.
+const MAP_BUFFERS: usize = 2;
+/// Every map node is stored twice: one lost node hides up to 256 chunks.
+const MAP_COPIES: u8 = 2;
+
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It was new.
+    New,
+    /// The repository held it already.
+    Duplicate,
+}
+
+/// A running backup of one VM. Ends with [`BackupSession::commit`] or [`BackupSession::abort`];
+/// one that is dropped is fenced by the next session.
+pub struct BackupSession {
+    repo: Repository,
+    id: SessionId,
+    vm: String,
+    time: UtcTime,
+    parent: Option<PointEntry>,
+    index: Arc<SessionIndex>,
+    data: PackWriter,
+    map: PackWriter,
+    _registration: Box<dyn Held>,
+    _vm_lock: Box<dyn Held>,
+}
+
+impl BackupSession {
+    /// Steps B0 to B3. [`ErrorKind::Busy`] if another backup of `vm` runs.
+    pub fn begin(repo: &Repository, vm: &str) -> Result<Self> {
+        let store = &**repo.store();
+        let environment = repo.environment();
+        let record = SessionRecord {
+            kind: SessionKind::Backup,
+            vm: Some(vm.to_owned()),
+            began: environment.clock.now(),
+            host: environment.host.clone(),
+            pid: std::process::id(),
+        };
+        let vm_lock = lock_vm(store, vm, &record)?;
+        let id = SessionId::random(&*environment.chance);
+        let registration = store.register(&ObjectName::session(id), &record.encode())?;
+        fence_dead_sessions(store)?;
+        let unusable = read_unusable(repo)?;
+        let index = Arc::new(SessionIndex::load(repo, unusable)?);
+        let (points, problems) = point::points(store)?;
+        problems.iter().for_each(|problem| repo.monitor().problem(problem));
+        let of_vm: Vec<_> = points.into_iter().filter(|point| point.record.vm == vm).collect();
+        let time = free_time(record.began, &of_vm);
+        let data = start_writer(repo, &index, EntryKind::Data, 1, DATA_BUFFERS)?;
+        let map = start_writer(repo, &index, EntryKind::MapNode, MAP_COPIES, MAP_BUFFERS)?;
+        Ok(Self {
+            repo: repo.clone(),
+            id,
+            vm: vm.to_owned(),
+            time,
+            parent: of_vm.into_iter().next_back(),
+            index,
+            data,
+            map,
+            _registration: registration,
+            _vm_lock: vm_lock,
+        })
+    }
+
+    /// Step B4 for one chunk of a disk: refers to it, or stores it.
+    pub fn put_chunk(&self, encoder: &mut ChunkEncoder, plain: &[u8]) -> Result<(ChunkId, Stored)> {
+        let hash = ChunkHash::of(plain);
+        if !self.index.must_store(hash.id())? {
+            return Ok((hash.id(), Stored::Duplicate));
+        }
+        let entry = encoder.encode(EntryKind::Data, &hash, plain)?;
+        self.data.append(hash.id(), plain.len(), entry)?;
+        Ok((hash.id(), Stored::New))
+    }
+
+    /// The observer of the run.
+    #[must_use]
+    pub fn monitor(&self) -> &dyn Monitor {
+        self.repo.monitor()
+    }
+
+    /// Steps B5 to B12: the restore point exists when this returns it. `stats` is told the bytes
+    /// that the session added to the repository.
+    pub fn commit(
+        self,
+        disks: Vec<DiskRecord>,
+        stats: impl FnOnce(u64) -> BackupStats,
+    ) -> Result<PointRecord> {
+        let store = Arc::clone(self.repo.store());
+        let totals = [self.data.finish()?, self.map.finish()?];
+        self.index.flush()?;
+        check_packs(&*store, &self.index.own_packs())?;
+        self.index.merge_if_many()?;
+        let previous = self.parent.as_ref().map(|parent| Previous {
+            point: parent.record.id,
+            commit_blake3: parent.commit_blake3,
+        });
+        let point = PointRecord {
+            id: self.id,
+            repo: self.repo.id(),
+            vm: self.vm,
+            time: self.time,
+            sequence: self.parent.map_or(1, |parent| parent.record.sequence + 1),
+            previous,
+            disks,
+            stats: stats(totals.iter().map(|totals| totals.bytes).sum()),
+            written_by: RELEASE.to_owned(),
+        };
+        let decision = Decision::Committed { point: Box::new(point.clone()) };
+        match store.create(&ObjectName::commit(self.id), &decision.encode())? {
+            Published::Created => {}
+            Published::Existed => {
+                let what = "the session was fenced before it could commit";
+                return Err(Error::new(ErrorKind::Busy, what));
+            }
+        }
+        // The restore point exists: what fails from here on is only untidy.
+        if let Err(problem) = store.delete(&ObjectName::session(self.id)) {
+            self.repo.monitor().problem(&problem);
+        }
+        Ok(point)
+    }
+
+    /// Ends the session without a restore point. What it stored is kept and indexed, so that the
+    /// next backup finds it.
+    pub fn abort(self) -> Result<()> {
+        let Self { repo, id, index, data, map, .. } = self;
+        let finished: Result<Vec<PackTotals>> =
+            [data, map].map(PackWriter::finish).into_iter().collect();
+        finished.and_then(|_| index.flush())?;
+        let _decided = repo.store().create(&ObjectName::commit(id), &Decision::Aborted.encode())?;
+        repo.store().delete(&ObjectName::session(id))
+    }
+}
+
+/// Nodes are encoded by whoever completes them; that is rare, so the encoder is made anew.
+impl NodeSink for BackupSession {
+    fn put_node(&self, node: &MapNode) -> Result<ChunkId> {
+        let plain = node.encode();
+        let hash = ChunkHash::of(&plain);
+        if self.index.must_store(hash.id())? {
+            let mut encoder = ChunkEncoder::new(CompressionLevel::default())?;
+            let entry = encoder.encode(EntryKind::MapNode, &hash, &plain)?;
+            self.map.append(hash.id(), plain.len(), entry)?;
+        }
+        Ok(hash.id())
+    }
+}
+
+fn start_writer(
+    repo: &Repository,
+    index: &Arc<SessionIndex>,
+    kind: EntryKind,
+    copies: u8,
+    buffers: usize,
+) -> Result<PackWriter> {
+    PackWriter::start(PackWriterOptions {
+        store: Arc::clone(repo.store()),
+        repo: repo.id(),
+        chance: Arc::clone(&repo.environment().chance),
+        kind,
+        copies,
+        buffers,
+        sink: Arc::<SessionIndex>::clone(index),
+    })
+}
+
+fn lock_vm(store: &dyn Store, vm: &str, record: &SessionRecord) -> Result<Box<dyn Held>> {
+    let name = ObjectName::vm_lock(vm);
+    if let Some(held) = store.lock(&name, &record.encode())? {
+        return Ok(held);
+    }
+    let holder = store.read(&name, SMALL_OBJECT_BYTES_MAX).ok();
+    let who = match holder.and_then(|bytes| SessionRecord::decode(&bytes).ok()) {
+        Some(record) => {
+            let SessionRecord { pid, host, began, .. } = record;
+            format!(" (process {pid} on {host}, since {})", began.rfc3339())
+        }
+        None => String::new(),
+    };
+    let what = format!("another backup of VM {vm:?} is running{who}");
+    Err(Error::new(ErrorKind::Busy, what))
+}
+
+/// Decides the sessions whose process is gone, so that none of them can ever commit.
+fn fence_dead_sessions(store: &dyn Store) -> Result<()> {
+    for name in store.list(Area::Sessions)? {
+        let Some(id) = name.session_id() else { continue };
+        if store.is_held(&name)? {
+            continue;
+        }
+        let _decided = store.create(&ObjectName::commit(id), &Decision::Fenced.encode())?;
+        store.delete(&name)?;
+    }
+    Ok(())
+}
+
+fn read_unusable(repo: &Repository) -> Result<Unusable> {
+    let store = &**repo.store();
+    let mut unusable = Unusable::default();
+    for condemned in read_all(store, Area::Condemned, Condemned::decode)? {
+        unusable.packs.extend(condemned?.packs);
+    }
+    for damaged in read_all(store, Area::Damaged, Damaged::decode)? {
+        match damaged {
+            Ok(damaged) => {
+                unusable.packs.extend(damaged.missing_packs);
+                unusable.copies.extend(damaged.copies);
+            }
+            // What it named can be found again by a scrub; that is no reason to have no backup.
+            Err(problem) => repo.monitor().problem(&problem),
+        }
+    }
+    Ok(unusable)
+}
+
+/// Reads all objects of an area. One that is deleted meanwhile is left out.
+fn read_all<T>(
+    store: &dyn Store,
+    area: Area,
+    decode: fn(&[u8]) -> std::result::Result<T, DecodeError>,
+) -> Result<Vec<Result<T>>> {
+    let mut all = Vec::new();
+    for name in store.list(area)? {
+        match store.read(&name, SMALL_OBJECT_BYTES_MAX) {
+            Ok(bytes) => all.push(decode(&bytes).map_err(|error| error.in_object(&name))),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => all.push(Err(error)),
+        }
+    }
+    Ok(all)
+}
+
+/// The time, moved on by the seconds that restore points of the same VM have taken.
+fn free_time(now: UtcTime, points: &[PointEntry]) -> UtcTime {
+    let taken: BTreeSet<_> = points.iter().map(|point| point.record.time.unix_seconds()).collect();
+    let free = (now.unix_seconds()..).find(|second| !taken.contains(second));
+    free.and_then(UtcTime::from_unix_seconds).unwrap_or(now)
+}
+
+fn check_packs(store: &dyn Store, packs: &[PackId]) -> Result<()> {
+    packs.iter().try_for_each(|pack| store.len_bytes(&ObjectName::pack(*pack)).map(drop))
+}

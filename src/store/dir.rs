@@ -1,0 +1,395 @@
+//! A repository in a directory of a file system.
+//!
+//! Objects are files of mode 0400 in directories of mode 0700, where [`ObjectName`] says. Reading
+//! never writes: a repository on a read-only medium can be mounted and listed. What a network file
+//! system changes is written down in `docs/decisions/0003-local-locks.md`.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::io::ErrorKind::{InvalidInput, UnexpectedEof};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, IoContext, Result};
+use crate::format::layout::{Area, ObjectName};
+use crate::store::handles::Handles;
+use crate::store::mapped::ObjectBytes;
+use crate::store::poison::Syncer;
+use crate::store::publish::Publisher;
+use crate::store::{Held, Space, Staged, Store, create, lock, publish, sys};
+
+/// A repository in a directory.
+///
+/// After a sync that failed, nothing more is written through this value: whatever publishes,
+/// deletes or registers fails with the kind of the first failure.
+#[derive(Debug)]
+pub struct DirStore {
+    publisher: Arc<Publisher>,
+    handles: Handles,
+    is_foreign: bool,
+}
+
+impl DirStore {
+    /// Makes an empty repository at `path`, which is made if it is missing.
+    ///
+    /// There is a repository only once its configuration is published: until then
+    /// [`DirStore::open`] does not find it.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](crate::error::ErrorKind::AlreadyExists) if the directory is not empty,
+    /// [`Denied`](crate::error::ErrorKind::Denied) if others may write to it.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        create::create(&path)?;
+        Self::at(path, Syncer::new())
+    }
+
+    /// Opens the repository at `path`, without writing.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) if there is none,
+    /// [`Denied`](crate::error::ErrorKind::Denied) if every user may write to it, or if it belongs
+    /// neither to this user nor to root. Root may open everybody's.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        create::check(&path)?;
+        Self::at(path, Syncer::new())
+    }
+
+    /// Where the repository lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.publisher.root()
+    }
+
+    /// Whether the repository lies on a file system that other machines or programs can change:
+    /// NFS, SMB, FUSE and their like. Locks may then exclude only sessions of this machine.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
+    fn at(path: PathBuf, syncer: Syncer) -> Result<Self> {
+        let is_foreign = sys::is_foreign(&path).context("cannot open the repository", &path)?;
+        let publisher = Arc::new(Publisher::new(path, syncer));
+        Ok(Self { publisher, handles: Handles::default(), is_foreign })
+    }
+
+    fn path_of(&self, name: &ObjectName) -> PathBuf {
+        self.publisher.path_of(name)
+    }
+
+    fn open_object(&self, name: &ObjectName) -> Result<File> {
+        let path = self.path_of(name);
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        opened.context("cannot open the object", &path)
+    }
+
+    /// The file of an object; that of a pack is kept open for the next reader.
+    fn reader(&self, name: &ObjectName) -> Result<Arc<File>> {
+        match name.area() {
+            Area::Packs => self.handles.get(name, || self.open_object(name)),
+            _ => self.open_object(name).map(Arc::new),
+        }
+    }
+
+    fn directories(&self, area: Area) -> Vec<PathBuf> {
+        match area {
+            Area::Packs => create::pack_directories(self.path()).collect(),
+            _ => vec![self.path().join(area.directory())],
+        }
+    }
+}
+
+impl Store for DirStore {
+    fn stage(&self) -> Result<Box<dyn Staged>> {
+        Ok(Box::new(self.publisher.stage()?))
+    }
+
+    fn len_bytes(&self, name: &ObjectName) -> Result<u64> {
+        let path = self.path_of(name);
+        let about = path.symlink_metadata().context("cannot find the object", &path)?;
+        if !about.is_file() {
+            return Err(Error::corrupt("the object is not a file").at(path));
+        }
+        Ok(about.len())
+    }
+
+    fn read_exact_at(&self, name: &ObjectName, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        let file = self.reader(name)?;
+        let Err(error) = file.read_exact_at(out, offset_bytes) else { return Ok(()) };
+        let path = self.path_of(name);
+        // The system calls an offset that no file can have invalid.
+        let failed = if matches!(error.kind(), UnexpectedEof | InvalidInput) {
+            let what = format!("the object ends within a read of {} bytes", out.len());
+            Err(Error::corrupt(what).at(path))
+        } else {
+            Err(error).context("cannot read the object", &path)
+        };
+        failed.map_err(|error| error.at_byte(offset_bytes))
+    }
+
+    fn map(&self, name: &ObjectName) -> Result<ObjectBytes> {
+        let len = self.len_bytes(name)?;
+        if self.is_foreign || len == 0 {
+            let mut bytes = vec![0; len as usize];
+            self.read_exact_at(name, 0, &mut bytes)?;
+            return Ok(ObjectBytes::read(bytes));
+        }
+        ObjectBytes::mapped(&*self.reader(name)?, &self.path_of(name))
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<ObjectName>> {
+        let mut names = Vec::new();
+        for directory in self.directories(area) {
+            let entries = match directory.read_dir() {
+                // One of 256: what was in it shows when it is needed, the rest stays usable.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && area == Area::Packs => {
+                    continue;
+                }
+                entries => entries.context("cannot list the directory", &directory)?,
+            };
+            for entry in entries {
+                let entry = entry.context("cannot list the directory", &directory)?;
+                let leaf = entry.file_name();
+                let name = leaf.to_str().and_then(|leaf| ObjectName::listed(area, leaf));
+                names.extend(name.filter(|name| self.path_of(name) == entry.path()));
+            }
+        }
+        Ok(names)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.publisher.syncer().check()?;
+        let path = self.path_of(name);
+        publish::remove(&path).context("cannot delete the object", &path)?;
+        self.handles.forget(name);
+        Ok(())
+    }
+
+    fn barrier(&self, area: Area) -> Result<()> {
+        let mut directories = self.directories(area);
+        if area == Area::Packs {
+            directories.retain(|directory| directory.exists());
+        }
+        let syncer = self.publisher.syncer();
+        directories.iter().try_for_each(|directory| syncer.sync_directory(directory))
+    }
+
+    fn register(&self, name: &ObjectName, bytes: &[u8]) -> Result<Box<dyn Held>> {
+        Ok(Box::new(lock::register(&self.publisher, name, bytes)?))
+    }
+
+    fn is_held(&self, name: &ObjectName) -> Result<bool> {
+        lock::is_held(&self.path_of(name))
+    }
+
+    fn lock(&self, name: &ObjectName, text: &[u8]) -> Result<Option<Box<dyn Held>>> {
+        let held = lock::lock(&self.path_of(name), text)?;
+        Ok(held.map(|held| Box::new(held) as Box<dyn Held>))
+    }
+
+    fn space(&self) -> Result<Option<Space>> {
+        let space = sys::space(self.path()).context("cannot tell the free space", self.path())?;
+        Ok(Some(space))
+    }
+
+    fn sweep(&self) -> Result<()> {
+        self.publisher.sweep()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::{PackId, SegmentId, SessionId};
+    use crate::error::ErrorKind;
+    use crate::store::Published;
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::time::SystemTime;
+    use tempfile::TempDir;
+
+    fn pack(number: u8) -> ObjectName {
+        ObjectName::pack(PackId::from_bytes([number; 32]))
+    }
+
+    fn created() -> (TempDir, DirStore) {
+        let temp = tempfile::tempdir().unwrap();
+        let store = DirStore::create(temp.path()).unwrap();
+        (temp, store)
+    }
+
+    fn kind_of<T>(result: Result<T>) -> Option<ErrorKind> {
+        result.err().as_ref().map(Error::kind)
+    }
+
+    #[test]
+    fn objects_are_for_their_owner_to_read_and_for_nobody_to_write() {
+        let (temp, store) = created();
+        assert_eq!(store.create(&pack(1), b"bytes").unwrap(), Published::Created);
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(store.path_of(&pack(1))), 0o400);
+        for directory in ["packs", "packs/00", "packs/ff", "commit", "locks", "tmp"] {
+            assert_eq!(mode(temp.path().join(directory)), 0o700, "{directory}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_something_in_it_does_not_become_a_repository() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("lost+found")).unwrap();
+        DirStore::create(temp.path()).unwrap();
+        assert_eq!(kind_of(DirStore::create(temp.path())), Some(ErrorKind::AlreadyExists));
+        let file = temp.path().join("config.0");
+        fs::write(&file, "").unwrap();
+        assert_eq!(kind_of(DirStore::create(&file)), Some(ErrorKind::Invalid));
+    }
+
+    #[test]
+    fn a_directory_is_a_repository_once_a_copy_of_its_configuration_is_there() {
+        let (temp, store) = created();
+        assert_eq!(kind_of(DirStore::open(temp.path())), Some(ErrorKind::NotFound));
+        assert_eq!(kind_of(DirStore::open(temp.path().join("x"))), Some(ErrorKind::NotFound));
+        assert_eq!(store.create(&ObjectName::config(2), b"{}").unwrap(), Published::Created);
+        DirStore::open(temp.path()).unwrap();
+    }
+
+    #[test]
+    fn a_repository_that_everybody_may_write_to_is_refused() {
+        let (temp, store) = created();
+        assert_eq!(store.create(&ObjectName::config(0), b"{}").unwrap(), Published::Created);
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(kind_of(DirStore::open(temp.path())), Some(ErrorKind::Denied));
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        DirStore::open(temp.path()).unwrap();
+    }
+
+    fn times(root: &Path) -> BTreeMap<PathBuf, SystemTime> {
+        let mut times = BTreeMap::new();
+        let mut todo = vec![root.to_owned()];
+        while let Some(path) = todo.pop() {
+            if path.is_dir() {
+                todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            let changed = fs::metadata(&path).unwrap().modified().unwrap();
+            times.insert(path, changed);
+        }
+        times
+    }
+
+    #[test]
+    fn reading_changes_nothing() {
+        let (temp, store) = created();
+        assert_eq!(store.create(&ObjectName::config(0), b"{}").unwrap(), Published::Created);
+        let before = times(temp.path());
+        let store = DirStore::open(temp.path()).unwrap();
+        store.read(&ObjectName::config(0), 2).unwrap();
+        store.map(&ObjectName::config(0)).unwrap();
+        assert!(Area::ALL.iter().all(|area| store.list(*area).is_ok()));
+        assert!(!store.is_held(&ObjectName::vm_lock("vm")).unwrap());
+        assert!(store.space().unwrap().unwrap().free_bytes > 0);
+        assert_eq!(times(temp.path()), before);
+    }
+
+    #[test]
+    fn foreign_files_are_not_listed_and_lost_pack_directories_come_back() {
+        let (temp, store) = created();
+        for foreign in ["packs/00/notes.txt", "packs/README", "packs/00/.nfs001", "gc/x.condemned"]
+        {
+            fs::write(temp.path().join(foreign), "").unwrap();
+        }
+        let misplaced = pack(1);
+        fs::write(temp.path().join("packs/02").join(misplaced.leaf()), "").unwrap();
+        fs::remove_dir(temp.path().join("packs/03")).unwrap();
+        assert_eq!(store.list(Area::Packs).unwrap(), []);
+        assert_eq!(store.list(Area::Condemned).unwrap(), []);
+        store.barrier(Area::Packs).unwrap();
+        assert_eq!(store.create(&pack(3), b"bytes").unwrap(), Published::Created);
+        assert_eq!(store.list(Area::Packs).unwrap(), [pack(3)]);
+        fs::remove_dir(temp.path().join("commit")).unwrap();
+        assert!(store.list(Area::Commits).is_err(), "lost commits must not look like none");
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_place_in_it() {
+        let (temp, store) = created();
+        let path = temp.path().join(pack(1).to_string());
+        assert_eq!(store.len_bytes(&pack(1)).unwrap_err().path(), Some(path.as_path()));
+        assert_eq!(store.create(&pack(1), b"bytes").unwrap(), Published::Created);
+        let error = store.read_exact_at(&pack(1), 3, &mut [0; 3]).unwrap_err();
+        let place = format!("the object ends within a read of 3 bytes in {}", path.display());
+        assert_eq!(error.to_string(), format!("{place} at byte 3"));
+    }
+
+    #[test]
+    fn a_deleted_object_stays_mapped_but_is_not_read_again() {
+        let (_temp, store) = created();
+        assert_eq!(store.create(&pack(1), b"bytes").unwrap(), Published::Created);
+        let map = store.map(&pack(1)).unwrap();
+        store.delete(&pack(1)).unwrap();
+        assert_eq!(kind_of(store.read_exact_at(&pack(1), 0, &mut [0])), Some(ErrorKind::NotFound));
+        assert_eq!(&*map, b"bytes");
+    }
+
+    #[test]
+    fn a_link_in_place_of_an_object_is_not_followed() {
+        let (temp, store) = created();
+        fs::write(temp.path().join("elsewhere"), "bytes").unwrap();
+        std::os::unix::fs::symlink("../elsewhere", temp.path().join("index/x")).unwrap();
+        let name = ObjectName::segment(SegmentId::from_bytes([7; 32]));
+        fs::rename(temp.path().join("index/x"), store.path_of(&name)).unwrap();
+        assert_eq!(kind_of(store.read(&name, 5)), Some(ErrorKind::Corrupt));
+        assert_eq!(kind_of(store.read_exact_at(&name, 0, &mut [0])), Some(ErrorKind::Io));
+    }
+
+    /// A store on a file system that is as bad as one can be and still be used.
+    fn on_a_poor_file_system(temp: &TempDir) -> DirStore {
+        let path = DirStore::create(temp.path()).unwrap().path().to_owned();
+        let publisher = Publisher::new(path, Syncer::new()).without_unnamed_files();
+        let publisher = Arc::new(publisher);
+        DirStore { publisher, handles: Handles::default(), is_foreign: true }
+    }
+
+    #[test]
+    fn a_directory_keeps_the_contract_on_a_poor_file_system() {
+        let temp = tempfile::tempdir().unwrap();
+        crate::store::testing::store_contract(Arc::new(on_a_poor_file_system(&temp)));
+        assert_eq!(fs::read_dir(temp.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_object_that_is_dropped_leaves_no_trace_and_a_killed_one_is_swept() {
+        let temp = tempfile::tempdir().unwrap();
+        let poor = on_a_poor_file_system(&temp);
+        let good = DirStore::at(temp.path().to_owned(), Syncer::new()).unwrap();
+        let files = || fs::read_dir(temp.path().join("tmp")).unwrap().count();
+        for (store, while_staged) in [(&good, 0), (&poor, 1)] {
+            let mut staged = store.stage().unwrap();
+            staged.append(b"bytes").unwrap();
+            store.sweep().unwrap();
+            assert_eq!(files(), while_staged);
+            drop(staged);
+            assert_eq!(files(), 0);
+        }
+        fs::write(temp.path().join("tmp/0123"), "left by a killed publisher").unwrap();
+        good.sweep().unwrap();
+        assert_eq!(files(), 0);
+        let held = good.register(&ObjectName::session(SessionId::from_bytes([1; 16])), b"me");
+        assert!(held.is_ok() && files() == 0);
+    }
+
+    #[test]
+    fn a_lost_temporary_directory_is_named() {
+        let (temp, store) = created();
+        fs::remove_dir(temp.path().join("tmp")).unwrap();
+        let error = store.create(&pack(1), b"").unwrap_err();
+        let directory = temp.path().join("tmp");
+        assert_eq!(error.to_string(), format!("cannot begin an object in {}", directory.display()));
+    }
+}

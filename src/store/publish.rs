@@ -1,0 +1,388 @@
+//! Durable publishing of one file: the only way by which an object comes into being.
+//!
+//! The order of the steps is the whole point:
+//!
+//! 1. write to a file that has no name (or one in `tmp/`, where a file system has no such files),
+//! 2. sync it, so that no name ever leads to missing bytes,
+//! 3. link it to its name, which fails if the name is taken and never replaces anything,
+//! 4. sync the directory, so that the name survives a crash. That is done for a taken name too:
+//!    whoever took it may not have come this far, and the caller will rely on it.
+//!
+//! A stop before step 3 leaves nothing behind, or at worst a file in `tmp/` that
+//! [`Publisher::sweep`] removes. Every publisher syncs before it links, so an object that has a
+//! name is whole.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::base::chance::{Chance, SystemChance};
+use crate::base::id::SessionId;
+use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::format::layout::{Area, ObjectName};
+use crate::store::poison::Syncer;
+use crate::store::{Published, Staged, sys};
+
+/// Where files without a final name lie, below the repository's root.
+pub(super) const TEMP_DIRECTORY: &str = "tmp";
+const OBJECT_MODE: u32 = 0o400;
+const DIRECTORY_MODE: u32 = 0o700;
+/// A sweep may take a new temporary file away before its maker locks it; the next try has a new
+/// name.
+const TEMP_TRIES: usize = 8;
+
+/// Publishes files in the directories of one repository.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    root: PathBuf,
+    syncer: Syncer,
+    /// Cleared once the file system turns out to have no files without a name.
+    has_unnamed_files: AtomicBool,
+}
+
+impl Publisher {
+    pub(super) fn new(root: PathBuf, syncer: Syncer) -> Self {
+        Self { root, syncer, has_unnamed_files: AtomicBool::new(true) }
+    }
+
+    /// Uses named temporary files, as on a file system that has no others.
+    #[cfg(test)]
+    pub(super) fn without_unnamed_files(self) -> Self {
+        self.has_unnamed_files.store(false, Ordering::Relaxed);
+        self
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn syncer(&self) -> &Syncer {
+        &self.syncer
+    }
+
+    /// Where an object lies.
+    pub(super) fn path_of(&self, name: &ObjectName) -> PathBuf {
+        self.root.join(name.to_string())
+    }
+
+    /// Begins a new object.
+    pub(super) fn stage(self: &Arc<Self>) -> Result<StagedFile> {
+        self.syncer.check()?;
+        let directory = self.root.join(TEMP_DIRECTORY);
+        let (file, temp) = match self.unnamed_file(&directory)? {
+            Some(file) => (file, None),
+            None => {
+                let (file, temp) = named_file(&directory)?;
+                (file, Some(temp))
+            }
+        };
+        Ok(StagedFile { publisher: Arc::clone(self), file, temp, is_torn: false })
+    }
+
+    fn unnamed_file(&self, directory: &Path) -> Result<Option<File>> {
+        if !self.has_unnamed_files.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(OBJECT_MODE).custom_flags(libc::O_TMPFILE);
+        match options.open(directory) {
+            // Without /proc there is no way to name such a file.
+            Ok(file) if Path::new("/proc/self/fd").exists() => Ok(Some(file)),
+            Err(error) if !is_unsupported(&error) => {
+                Err(error).context("cannot begin an object", directory)
+            }
+            _ => {
+                self.has_unnamed_files.store(false, Ordering::Relaxed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens the directory that `path` lies in, and makes it first where it is the directory of
+    /// some packs.
+    fn open_directory_of(&self, path: &Path, area: Area) -> Result<File> {
+        let directory = path.parent().unwrap_or(&self.root);
+        let opened = File::open(directory);
+        let is_missing = opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if !is_missing || area != Area::Packs {
+            return opened.context("cannot open the directory", directory);
+        }
+        match make_directory(directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        self.syncer.sync_directory(directory.parent().unwrap_or(&self.root))?;
+        File::open(directory).context("cannot open the directory", directory)
+    }
+
+    /// Removes the temporary files of publishers that were killed. A living one holds its own
+    /// locked.
+    pub(super) fn sweep(&self) -> Result<()> {
+        let directory = self.root.join(TEMP_DIRECTORY);
+        let what = "cannot remove what an interrupted run left";
+        for entry in directory.read_dir().context(what, &directory)? {
+            let path = entry.context(what, &directory)?.path();
+            match File::open(&path).map(|file| file.try_lock().map(|()| file)) {
+                Ok(Ok(_locked)) => remove(&path).context(what, &path)?,
+                Ok(Err(_)) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).context(what, &path),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory that only its owner may enter.
+pub(super) fn make_directory(path: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path);
+    made.context("cannot make the directory", path)
+}
+
+/// Removes a file; that it does not exist is no error.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// A new file in `directory`, locked so that a sweep leaves it alone.
+fn named_file(directory: &Path) -> Result<(File, PathBuf)> {
+    let what = "cannot begin an object";
+    for _ in 0..TEMP_TRIES {
+        let path = directory.join(SessionId::random(&SystemChance as &dyn Chance).to_string());
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(OBJECT_MODE).open(&path);
+        let file = file.context(what, &path)?;
+        let is_ours = match file.try_lock() {
+            Ok(()) => file.metadata().context(what, &path)?.nlink() > 0,
+            Err(TryLockError::WouldBlock) => false,
+            // Where nothing can be locked, a sweep finds nothing that it may remove.
+            Err(TryLockError::Error(_)) => true,
+        };
+        if is_ours {
+            return Ok((file, path));
+        }
+    }
+    Err(Error::new(ErrorKind::Io, "temporary files vanish as soon as they are made").at(directory))
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    // Kernels and file systems that do not know the flag see a directory opened for writing.
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL | libc::ENOSYS)
+    )
+}
+
+/// A file that is being written and has no final name yet.
+#[derive(Debug)]
+pub(super) struct StagedFile {
+    publisher: Arc<Publisher>,
+    file: File,
+    temp: Option<PathBuf>,
+    /// Whether an append failed, so that the bytes have a hole or end early.
+    is_torn: bool,
+}
+
+impl StagedFile {
+    /// The file, to lock it before it has a name.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Appends bytes; see [`Staged::append`].
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let root = self.publisher.root();
+        self.file.write_all(bytes).context("cannot write an object", root).inspect_err(|_| {
+            self.is_torn = true;
+        })
+    }
+
+    /// Makes everything durable and gives it its name; see the module page.
+    pub(super) fn finish(&mut self, name: &ObjectName) -> Result<Published> {
+        let target = self.publisher.path_of(name);
+        if self.is_torn {
+            let what = "the object is not published because not all of it could be written";
+            return Err(Error::new(ErrorKind::Io, what).at(target));
+        }
+        self.publisher.syncer.sync(&self.file, &target)?;
+        let directory = self.publisher.open_directory_of(&target, name.area())?;
+        let published = self.link(&target)?;
+        self.publisher.syncer.sync(&directory, target.parent().unwrap_or(&target))?;
+        if name.area() == Area::Packs {
+            // A backup reads no pack that it wrote: better that other pages stay in memory.
+            sys::forget_pages(&self.file);
+        }
+        Ok(published)
+    }
+
+    fn link(&self, target: &Path) -> Result<Published> {
+        let linked = match &self.temp {
+            Some(temp) => std::fs::hard_link(temp, target),
+            None => sys::link_open_file(&self.file, target),
+        };
+        let Err(error) = linked else { return Ok(Published::Created) };
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return self.existed(target);
+        }
+        match known_link_error(&error) {
+            Some((kind, what)) => Err(Error::new(kind, what).at(target).because(error)),
+            None => Err(error).context("cannot name the object", target),
+        }
+    }
+
+    /// A network file system may do what it was asked, lose the answer, ask again and then say that
+    /// the name is taken: by this very file.
+    fn existed(&self, target: &Path) -> Result<Published> {
+        let what = "cannot tell who published the object";
+        let ours = self.file.metadata().context(what, target)?;
+        let theirs = target.symlink_metadata().context(what, target)?;
+        let is_ours = (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino());
+        Ok(if is_ours { Published::Created } else { Published::Existed })
+    }
+}
+
+fn known_link_error(error: &io::Error) -> Option<(ErrorKind, &'static str)> {
+    match error.raw_os_error()? {
+        libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS => Some((
+            ErrorKind::Unsupported,
+            "the object gets no name; a repository needs a file system with hard links",
+        )),
+        libc::EXDEV => Some((
+            ErrorKind::Unsupported,
+            "the object gets no name; a repository must lie on one file system",
+        )),
+        // The directory is open, so this says nothing about an object that is not there.
+        libc::ENOENT => Some((ErrorKind::Io, "the object gets no name")),
+        _ => None,
+    }
+}
+
+impl Staged for StagedFile {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write(bytes)
+    }
+
+    fn publish(mut self: Box<Self>, name: &ObjectName) -> Result<Published> {
+        self.finish(name)
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if let Some(temp) = &self.temp {
+            // What cannot be removed now, a sweep removes.
+            let _ = remove(temp);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::PackId;
+    use crate::store::{DirStore, Store};
+    use std::sync::Mutex;
+
+    fn name() -> ObjectName {
+        ObjectName::pack(PackId::from_bytes([0xab; 32]))
+    }
+
+    /// A publisher in a new repository that syncs with `sync`.
+    fn publisher(
+        temp: &tempfile::TempDir,
+        sync: impl Fn(&File) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Arc<Publisher> {
+        DirStore::create(temp.path()).unwrap();
+        let syncer = Syncer::with(Box::new(sync));
+        Arc::new(Publisher::new(temp.path().to_owned(), syncer))
+    }
+
+    fn publish(publisher: &Arc<Publisher>) -> Result<Published> {
+        let mut staged = publisher.stage()?;
+        staged.write(b"bytes")?;
+        staged.finish(&name())
+    }
+
+    fn is_directory(file: &File) -> bool {
+        file.metadata().unwrap().is_dir()
+    }
+
+    #[test]
+    fn the_file_is_synced_before_it_has_a_name_and_its_directory_after() {
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join(name().to_string());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let publisher = publisher(&temp, move |file| {
+            log.lock().unwrap().push((is_directory(file), target.exists()));
+            file.sync_all()
+        });
+        let take = || std::mem::take(&mut *seen.lock().unwrap());
+        assert_eq!(publish(&publisher).unwrap(), Published::Created);
+        assert_eq!(take(), [(false, false), (true, true)]);
+        assert_eq!(publish(&publisher).unwrap(), Published::Existed);
+        assert_eq!(take(), [(false, true), (true, true)], "a taken name is made durable as well");
+        std::fs::remove_dir_all(temp.path().join("packs/ab")).unwrap();
+        assert_eq!(publish(&publisher).unwrap(), Published::Created);
+        assert_eq!(take(), [(false, false), (true, false), (true, true)], "its parent comes first");
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_nothing_is_written_any_more() {
+        for (of_directory, errno, kind) in
+            [(false, libc::EIO, ErrorKind::Io), (true, libc::ENOSPC, ErrorKind::Full)]
+        {
+            let temp = tempfile::tempdir().unwrap();
+            let calls = Arc::new(Mutex::new(0));
+            let counter = Arc::clone(&calls);
+            let publisher = publisher(&temp, move |file| {
+                *counter.lock().unwrap() += 1;
+                if is_directory(file) == of_directory {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                Ok(())
+            });
+            let mut staged_before = publisher.stage().unwrap();
+            assert_eq!(publish(&publisher).unwrap_err().kind(), kind);
+            assert_eq!(publisher.path_of(&name()).exists(), of_directory);
+            let calls_before = *calls.lock().unwrap();
+            let error = publish(&publisher).unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(error.chain().contains("because an earlier sync failed: the sync failed in "));
+            let other = ObjectName::pack(PackId::from_bytes([0xcd; 32]));
+            assert_eq!(staged_before.finish(&other).unwrap_err().kind(), kind);
+            assert_eq!(*calls.lock().unwrap(), calls_before, "no sync is tried again");
+            assert!(!publisher.path_of(&other).exists());
+        }
+    }
+
+    #[test]
+    fn an_object_that_could_not_be_written_whole_is_not_published() {
+        let temp = tempfile::tempdir().unwrap();
+        let publisher = publisher(&temp, File::sync_all);
+        let mut staged = publisher.stage().unwrap();
+        staged.write(b"bytes").unwrap();
+        staged.file = File::open("/dev/null").unwrap();
+        staged.write(b"more").unwrap_err();
+        staged.finish(&name()).unwrap_err();
+        assert!(!publisher.path_of(&name()).exists());
+    }
+
+    #[test]
+    fn whoever_finds_its_own_file_under_the_name_has_made_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let publisher = publisher(&temp, File::sync_all);
+        let mut staged = publisher.stage().unwrap();
+        sys::link_open_file(&staged.file, &publisher.path_of(&name())).unwrap();
+        assert_eq!(staged.finish(&name()).unwrap(), Published::Created);
+        let store = DirStore::open(temp.path()).map(|store| store.list(Area::Packs));
+        assert!(store.is_err(), "still no configuration");
+    }
+}

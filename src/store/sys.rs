@@ -1,0 +1,93 @@
+//! The calls of the operating system that the standard library does not offer.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::store::Space;
+
+/// File systems whose files another machine can change, or that a program on this one makes up.
+///
+/// From `statfs(2)` and the file systems' own headers.
+const FOREIGN_MAGICS: [u32; 14] = [
+    0x0000_6969, // NFS
+    0x0000_517b, // SMB
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB 2 and 3
+    0x6573_5546, // FUSE, virtiofs
+    0x0102_1997, // 9P
+    0x00c3_6400, // Ceph
+    0x5346_414f, // AFS
+    0x7375_7245, // Coda
+    0x0bd0_0bd0, // Lustre
+    0x4750_4653, // GPFS
+    0x1983_0326, // BeeGFS
+    0xaad7_aaea, // PanFS
+    0x786f_4256, // shared folders of VirtualBox
+];
+
+/// Gives an open file that may have no name yet the name `target`, unless that is taken.
+pub(super) fn link_open_file(file: &File, target: &Path) -> io::Result<()> {
+    let source = c_path(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
+    let target = c_path(target)?;
+    // SAFETY: both pointers are to strings that end in NUL and live until the call returns.
+    let result = unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            source.as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets the kernel forget the cached pages of a file that was synced. Only advice: no result.
+pub(super) fn forget_pages(file: &File) {
+    // SAFETY: no pointers; the descriptor is open for as long as `file` is borrowed.
+    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
+/// The user that this process acts as.
+pub(super) fn effective_user() -> u32 {
+    // SAFETY: no arguments, and the call cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Whether the files at `path` may change under a mapping of them.
+pub(super) fn is_foreign(path: &Path) -> io::Result<bool> {
+    let path = c_path(path)?;
+    let mut out = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the path ends in NUL, and `out` has room for what the call writes.
+    if unsafe { libc::statfs(path.as_ptr(), out.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it filled the structure.
+    let out = unsafe { out.assume_init() };
+    Ok(FOREIGN_MAGICS.contains(&(out.f_type as u32)))
+}
+
+/// Space of the file system that `path` lies on. What is kept back for root does not count as free.
+pub(super) fn space(path: &Path) -> io::Result<Space> {
+    let path = c_path(path)?;
+    let mut out = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in NUL, and `out` has room for what the call writes.
+    if unsafe { libc::statvfs(path.as_ptr(), out.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it filled the structure.
+    let out = unsafe { out.assume_init() };
+    Ok(Space {
+        free_bytes: out.f_bavail.saturating_mul(out.f_frsize),
+        total_bytes: out.f_blocks.saturating_mul(out.f_frsize),
+    })
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
+}
