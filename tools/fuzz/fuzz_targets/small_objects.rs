@@ -2,7 +2,7 @@
 #![no_main]
 
 #[path = "../../../tests/support/format_checks.rs"]
-#[allow(dead_code, reason = "each target uses a part")]
+#[expect(dead_code, reason = "each target uses a part")]
 mod checks;
 
 use libfuzzer_sys::fuzz_target;
