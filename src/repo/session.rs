@@ -149,7 +149,7 @@ impl BackupSession {
             repo: self.repo.id(),
             vm: self.vm,
             time: self.time,
-            sequence: self.parent.map_or(1, |parent| parent.record.sequence + 1),
+            sequence: self.parent.map_or(1, |parent| parent.record.sequence.saturating_add(1)),
             previous,
             disks,
             stats: stats(totals.iter().map(|totals| totals.bytes).sum()),
