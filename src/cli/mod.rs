@@ -10,6 +10,7 @@ mod hint;
 mod init;
 mod list;
 mod logger;
+mod mount;
 mod output;
 mod point_document;
 mod repo_arg;
@@ -60,6 +61,7 @@ enum Command {
     Backup(BackupCommand),
     List(list::ListArgs),
     Show(show::ShowArgs),
+    Mount(mount::MountArgs),
     #[command(subcommand)]
     Restore(RestoreCommand),
 }
@@ -100,7 +102,7 @@ fn execute(cli: Cli) -> Exit {
     run.terminal().clear();
     match ended {
         Ok(exit) => run.exit(exit),
-        Err(failure) => report(&failure, run.is_json()),
+        Err(failure) => report(&failure, run.is_json() && !run.has_answered()),
     }
 }
 
@@ -110,6 +112,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
         Command::List(args) => list::run(run, args),
         Command::Show(args) => show::run(run, args),
+        Command::Mount(args) => mount::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
     }
 }

@@ -8,6 +8,7 @@ mod help;
 mod init;
 mod interrupt;
 mod list_show;
+mod mount;
 mod restore_disk;
 mod support;
 
