@@ -15,6 +15,9 @@ mod output;
 mod point_document;
 mod repo_arg;
 mod restore_disk;
+mod scrub;
+mod scrub_document;
+mod scrub_text;
 mod show;
 mod signals;
 mod size;
@@ -64,6 +67,7 @@ enum Command {
     Mount(mount::MountArgs),
     #[command(subcommand)]
     Restore(RestoreCommand),
+    Scrub(scrub::ScrubArgs),
 }
 
 /// Make a restore point
@@ -114,6 +118,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Show(args) => show::run(run, args),
         Command::Mount(args) => mount::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
+        Command::Scrub(args) => scrub::run(run, args),
     }
 }
 

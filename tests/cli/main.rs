@@ -9,6 +9,7 @@ mod init;
 mod interrupt;
 mod list_show;
 mod mount;
+mod page;
 mod restore_disk;
 mod support;
 
