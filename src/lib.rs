@@ -18,4 +18,5 @@ pub mod pack;
 pub mod point;
 pub mod repo;
 pub mod restore;
+pub mod scrub;
 pub mod store;
