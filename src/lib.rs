@@ -3,14 +3,16 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] [`restore`] [`scrub`] `vfs`, `fuse`, `cli`.
-//! `docs/architecture.md` is the map.
+//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
+//! the map.
 
 pub mod base;
 pub mod chunk;
+pub mod cli;
 pub mod diskmap;
 pub mod error;
 pub mod format;
+pub mod fuse;
 pub mod index;
 pub mod ingest;
 pub mod monitor;
@@ -20,3 +22,4 @@ pub mod repo;
 pub mod restore;
 pub mod scrub;
 pub mod store;
+pub mod vfs;

@@ -1,3 +1,7 @@
 //! The `backstop` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    backstop::cli::run(std::env::args_os())
+}

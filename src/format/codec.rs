@@ -89,6 +89,16 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// Most characters of foreign text that a message repeats.
+const EXCERPT_CHARS_MAX: usize = 200;
+
+/// The beginning of text that came out of an object, fit for a message: an object may hold
+/// megabytes, and control characters that a terminal obeys.
+pub(super) fn excerpt(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(EXCERPT_CHARS_MAX).map(shown).collect()
+}
+
 /// Fails as damaged unless `good`.
 pub(super) fn require(good: bool, what: &'static str) -> Result<(), DecodeError> {
     if good { Ok(()) } else { Err(DecodeError::damaged(what)) }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::UtcTime;
 use crate::base::id::RepoId;
 use crate::base::limits::{CHUNK_BYTES, SLICE_BYTES};
-use crate::format::codec::{DecodeError, require};
+use crate::format::codec::{DecodeError, excerpt, require};
 use crate::format::envelope::{SmallObject, open, seal};
 
 /// Number of copies of the configuration.
@@ -56,6 +56,7 @@ impl Config {
         let config: Self = open(SmallObject::Config, bytes)?;
         let unknown = |name: &&String| !FEATURES_KNOWN.contains(&name.as_str());
         if let Some(name) = config.required_features.iter().find(unknown) {
+            let name = excerpt(name);
             let what =
                 format!("the repository needs the feature {name:?}, newer than this release");
             return Err(DecodeError::newer(what));

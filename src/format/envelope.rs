@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::hash::StreamHasher;
-use crate::format::codec::{DecodeError, Field, require};
+use crate::format::codec::{DecodeError, Field, excerpt, require};
 
 const MAGIC_BYTES: &[u8; 8] = b"BACKSTOP";
 const VERSION_WRITTEN: u16 = 1;
@@ -80,12 +80,17 @@ pub(super) fn open<T: DeserializeOwned>(kind: SmallObject, bytes: &[u8]) -> Resu
     require(bytes.len() - ENVELOPE_LEN == payload_len, "the object has the wrong length")?;
     require(KIND.of(bytes) == kind.tag(), "the object is of another kind than its name says")?;
     let version = VERSION.u16(bytes);
-    if version != VERSION_WRITTEN || !RESERVED.is_zero(bytes) {
+    if version != VERSION_WRITTEN {
         let what = format!("the object has format version {version}, newer than this release");
         return Err(DecodeError::newer(what));
     }
-    serde_json::from_slice(&bytes[ENVELOPE_LEN..])
-        .map_err(|error| DecodeError::damaged(format!("the object cannot be understood: {error}")))
+    if !RESERVED.is_zero(bytes) {
+        return Err(DecodeError::newer("the object uses bits that this release does not know"));
+    }
+    serde_json::from_slice(&bytes[ENVELOPE_LEN..]).map_err(|error| {
+        let cause = excerpt(&error.to_string());
+        DecodeError::damaged(format!("the object cannot be understood: {cause}"))
+    })
 }
 
 fn checksum(bytes: &[u8]) -> [u8; 32] {
@@ -112,6 +117,16 @@ mod tests {
         for len in 0..good.len() {
             assert!(open::<String>(SmallObject::Session, &good[..len]).is_err(), "length {len}");
         }
+    }
+
+    #[test]
+    fn a_message_repeats_little_of_what_an_object_holds_and_nothing_that_a_terminal_obeys() {
+        #[derive(Debug, serde::Deserialize)]
+        enum Word {}
+        let word = format!("\u{1b}[2J{}", "x".repeat(100_000));
+        let error = open::<Word>(SmallObject::Session, &seal(SmallObject::Session, &word));
+        let message = error.unwrap_err().to_string();
+        assert!(message.len() < 1000 && !message.contains('\u{1b}'), "{message}");
     }
 
     #[test]

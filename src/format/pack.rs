@@ -205,7 +205,12 @@ impl PackFooter {
         let sum = checksum(header, self.table_offset, self.entry_count, table);
         require(sum == self.checksum, "the checksum of the pack's table does not match")?;
         let rows = table.chunks_exact(TABLE_ROW_LEN);
-        rows.map(|row| TableRow::decode(row, self.table_offset)).collect()
+        let rows = rows.map(|row| {
+            let row = TableRow::decode(row, self.table_offset)?;
+            require(row.kind == header.kind, "an entry is of another kind than its pack")?;
+            Ok(row)
+        });
+        rows.collect()
     }
 }
 
@@ -253,5 +258,17 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(read(&bad).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_pack_of_one_kind_lists_no_entry_of_another() {
+        let (header, mut rows) = sample();
+        rows[1].kind = EntryKind::MapNode;
+        let table_offset = PACK_HEADER_LEN as u32 + 2000;
+        let trailer = encode_trailer(&header, table_offset, &rows);
+        let (table, footer) = trailer.split_at(trailer.len() - PACK_FOOTER_LEN);
+        let pack_len = u64::from(table_offset) + trailer.len() as u64;
+        let footer = PackFooter::decode(footer, pack_len).unwrap();
+        assert!(footer.decode_table(&header, table).is_err());
     }
 }

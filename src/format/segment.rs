@@ -49,9 +49,11 @@ const ENTRY_COUNT: Field = Field::new("entry_count", 32, 4);
 const PACK_COUNT: Field = Field::new("pack_count", 36, 4);
 const SUPERSEDED_COUNT: Field = Field::new("superseded_count", 40, 4);
 
-/// The layout of the footer page, in order; the rest of its body is zero.
+const REST: Field = Field::new("rest", 44, PAGE_BODY_LEN - 44);
+
+/// The layout of the body of the footer page, in order. Reserved bytes and the rest are zero.
 pub const FOOTER_FIELDS: &[Field] =
-    &[MAGIC, VERSION, FANOUT_BITS, RESERVED, REPO, ENTRY_COUNT, PACK_COUNT, SUPERSEDED_COUNT];
+    &[MAGIC, VERSION, FANOUT_BITS, RESERVED, REPO, ENTRY_COUNT, PACK_COUNT, SUPERSEDED_COUNT, REST];
 
 /// Where a chunk is stored: one entry of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,8 +167,12 @@ impl SegmentFooter {
     pub fn decode(body: &[u8; PAGE_BODY_LEN], segment_len: u64) -> Result<Self, DecodeError> {
         require(MAGIC.of(body) == SEGMENT_MAGIC, "the index segment does not end like one")?;
         let version = VERSION.u16(body);
-        if version != VERSION_WRITTEN || !RESERVED.is_zero(body) {
+        if version != VERSION_WRITTEN {
             let what = format!("the index segment has format version {version}, newer than this");
+            return Err(DecodeError::newer(what));
+        }
+        if !RESERVED.is_zero(body) || !REST.is_zero(body) {
+            let what = "the index segment uses bits that this release does not know";
             return Err(DecodeError::newer(what));
         }
         let footer = Self {
@@ -226,6 +232,11 @@ mod tests {
         let len = footer.segment_len();
         assert_eq!(SegmentFooter::decode(&footer.encode(), len), Ok(footer));
         assert!(SegmentFooter::decode(&footer.encode(), len + PAGE_LEN as u64).is_err());
+        for at in [11, 15, 44, PAGE_BODY_LEN - 1] {
+            let mut newer = footer.encode();
+            newer[at] = 1;
+            assert!(SegmentFooter::decode(&newer, len).unwrap_err().is_newer(), "byte {at}");
+        }
     }
 
     #[test]

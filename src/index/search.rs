@@ -59,8 +59,7 @@ impl Search<'_> {
 
     /// Where `chunk` should lie in a bucket that is not empty.
     fn guess(&self, chunk: ChunkId, bucket: &Range<u32>) -> u32 {
-        let head: [u8; 8] = std::array::from_fn(|i| chunk.as_bytes()[i]);
-        let in_bucket = u64::from_be_bytes(head) << self.fanout_bits;
+        let in_bucket = head(chunk.as_bytes()) << self.fanout_bits;
         let len = u64::from(bucket.end - bucket.start);
         bucket.start + ((u128::from(in_bucket) * u128::from(len)) >> 64) as u32
     }
@@ -107,6 +106,15 @@ impl Search<'_> {
 
     fn is_below(&self, number: u32, chunk: ChunkId) -> Result<bool> {
         let entry = self.pages.record::<INDEX_ENTRY_LEN>(0, u64::from(number))?;
-        Ok(IndexEntry::chunk_bytes(entry).cmp(chunk.as_bytes()) == Ordering::Less)
+        let stored = IndexEntry::chunk_bytes(entry);
+        // The first bytes nearly always decide, and comparing them as a number keeps the processor
+        // from waiting for this entry before it asks the memory for the next.
+        let heads = head(stored).cmp(&head(chunk.as_bytes()));
+        Ok(heads.then_with(|| stored.cmp(chunk.as_bytes())) == Ordering::Less)
     }
+}
+
+/// The first 8 bytes of an id, as a number that ascends with the ids.
+fn head(id: &[u8]) -> u64 {
+    id.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }

@@ -164,8 +164,12 @@ impl StreamReader {
         let mut size_bytes = 0;
         // The workers end before the stream does when one of them fails.
         while let Ok(mut buffer) = self.empty.recv() {
-            if board.has_failed() || cancel.is_requested() {
+            if board.has_failed() {
                 break;
+            }
+            if cancel.is_requested() {
+                // A quiet end would pass for the end of the disk if the workers are all waiting.
+                return Err(Error::new(ErrorKind::Cancelled, "the backup was interrupted"));
             }
             buffer.resize(CHUNK_BYTES, 0);
             let len = stream.read(&mut buffer)?;

@@ -89,7 +89,7 @@ impl BackupSession {
         let id = SessionId::random(&*environment.chance);
         let registration = store.register(&ObjectName::session(id), &record.encode())?;
         fence_dead_sessions(store)?;
-        let unusable = read_unusable(store)?;
+        let unusable = read_unusable(repo)?;
         let index = Arc::new(SessionIndex::load(repo, unusable)?);
         let (points, problems) = point::points(store)?;
         problems.iter().for_each(|problem| repo.monitor().problem(problem));
@@ -139,7 +139,7 @@ impl BackupSession {
         let totals = [self.data.finish()?, self.map.finish()?];
         self.index.flush()?;
         check_packs(&*store, &self.index.own_packs())?;
-        self.index.merge_if_many()?;
+        self.index.merge_if_many();
         let previous = self.parent.as_ref().map(|parent| Previous {
             point: parent.record.id,
             commit_blake3: parent.commit_blake3,
@@ -149,7 +149,7 @@ impl BackupSession {
             repo: self.repo.id(),
             vm: self.vm,
             time: self.time,
-            sequence: self.parent.map_or(1, |parent| parent.record.sequence + 1),
+            sequence: self.parent.map_or(1, |parent| parent.record.sequence.saturating_add(1)),
             previous,
             disks,
             stats: stats(totals.iter().map(|totals| totals.bytes).sum()),
@@ -244,14 +244,21 @@ fn fence_dead_sessions(store: &dyn Store) -> Result<()> {
     Ok(())
 }
 
-fn read_unusable(store: &dyn Store) -> Result<Unusable> {
+fn read_unusable(repo: &Repository) -> Result<Unusable> {
+    let store = &**repo.store();
     let mut unusable = Unusable::default();
     for condemned in read_all(store, Area::Condemned, Condemned::decode)? {
-        unusable.packs.extend(condemned.packs);
+        unusable.packs.extend(condemned?.packs);
     }
     for damaged in read_all(store, Area::Damaged, Damaged::decode)? {
-        unusable.packs.extend(damaged.missing_packs);
-        unusable.copies.extend(damaged.copies);
+        match damaged {
+            Ok(damaged) => {
+                unusable.packs.extend(damaged.missing_packs);
+                unusable.copies.extend(damaged.copies);
+            }
+            // What it named can be found again by a scrub; that is no reason to have no backup.
+            Err(problem) => repo.monitor().problem(&problem),
+        }
     }
     Ok(unusable)
 }
@@ -261,13 +268,13 @@ fn read_all<T>(
     store: &dyn Store,
     area: Area,
     decode: fn(&[u8]) -> std::result::Result<T, DecodeError>,
-) -> Result<Vec<T>> {
+) -> Result<Vec<Result<T>>> {
     let mut all = Vec::new();
     for name in store.list(area)? {
         match store.read(&name, SMALL_OBJECT_BYTES_MAX) {
-            Ok(bytes) => all.push(decode(&bytes).map_err(|error| error.in_object(&name))?),
+            Ok(bytes) => all.push(decode(&bytes).map_err(|error| error.in_object(&name))),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) => all.push(Err(error)),
         }
     }
     Ok(all)

@@ -50,6 +50,23 @@ fn a_merged_segment_has_every_copy_once_and_stands_alone() {
 }
 
 #[test]
+fn two_merges_of_the_same_segments_leave_one_and_overlapping_ones_lose_nothing() {
+    let (store, draw) = (MemoryStore::new(), Draw::new(9));
+    let entries = draw.entries(600);
+    entries.chunks(200).for_each(|part| {
+        publish(&store, part);
+    });
+    let before = load(&store);
+    let merged = merge_all(&store);
+    assert_eq!(merge(&store, REPO, before.segments(), &HashSet::new()).unwrap(), merged);
+    assert_eq!(listed(&store), [merged].into());
+    let overlapping = merge(&store, REPO, &before.segments()[1..], &HashSet::new()).unwrap();
+    assert_eq!(listed(&store), [merged, overlapping].into());
+    assert_same(&load(&store), &entries);
+    assert_eq!(contents(&open(&store, merge_all(&store))), model(&entries));
+}
+
+#[test]
 fn a_merge_leaves_out_the_packs_that_are_about_to_go() {
     let (store, entries) = (MemoryStore::new(), Draw::new(2).entries(3000));
     entries.chunks(1000).for_each(|part| {

@@ -1,0 +1,272 @@
+//! How fast are backups, against the limit of this machine in the same run?
+//!
+//! `limit(parts)` is the time that the necessary parts take on the same cores when nothing waits
+//! for anything: reading, zero test and hash; for new data also compressing, decoding again and
+//! writing durably. Each part is measured alone over the same image, with the same threads, in the
+//! same run; their sum is the limit. A ratio of 1.00 would mean that nothing is lost between them.
+//!
+//! `cargo bench --bench data_path -- [--image FILE] [--runs N] [--threads N]`. Without an image one
+//! of about 1 GiB is made from the files of this system. Everything is in the page cache; the
+//! repository lies on the disk of the temporary directory, and is durable when the clock stops.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use backstop::base::cancel::Cancel;
+use backstop::base::hash::ChunkHash;
+use backstop::base::limits::CHUNK_BYTES;
+use backstop::chunk::{ChunkEncoder, CompressionLevel, is_zero};
+use backstop::format::commit::DiskSource;
+use backstop::format::entry::EntryKind;
+use backstop::ingest::open::{Backing, ImageFormat, open_image};
+use backstop::ingest::{BackupOptions, DiskInput, Image, back_up};
+use backstop::repo::{Environment, Repository};
+use backstop::store::DirStore;
+
+struct Options {
+    image: Option<PathBuf>,
+    runs: usize,
+    threads: usize,
+}
+
+fn main() {
+    let options = options();
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let image = options.image.clone().unwrap_or_else(|| make_image(scratch.path()));
+    let noise = make_noise(scratch.path(), 1 << 30);
+    println!("threads {}, {} runs each, medians", options.threads, options.runs);
+    header();
+    let bench = Bench { scratch: scratch.path(), options: &options };
+    bench.fresh("fresh, files of this system", &image);
+    bench.fresh("fresh, incompressible", &noise);
+    bench.identical("identical disk again", &image);
+    bench.sparse();
+}
+
+fn options() -> Options {
+    let mut options = Options { image: None, runs: 5, threads: 2 };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().expect("a value");
+        match arg.as_str() {
+            "--image" => options.image = Some(value().into()),
+            "--runs" => options.runs = value().parse().expect("a number"),
+            "--threads" => options.threads = value().parse().expect("a number"),
+            // What cargo adds.
+            "--bench" => {}
+            other => panic!("unknown argument {other}"),
+        }
+    }
+    options
+}
+
+/// An ext4 image with the files of this system.
+fn make_image(scratch: &Path) -> PathBuf {
+    let path = scratch.join("system.raw");
+    let status = Command::new("mkfs.ext4")
+        .args(["-q", "-d", "/usr/share"])
+        .args([path.as_os_str(), "1200M".as_ref()])
+        .status()
+        .expect("mkfs.ext4 is installed");
+    assert!(status.success(), "mkfs.ext4 -d /usr/share fits in 1200 MiB");
+    path
+}
+
+fn make_noise(scratch: &Path, len: usize) -> PathBuf {
+    let path = scratch.join("noise.raw");
+    let mut random = File::open("/dev/urandom").expect("random bytes");
+    let mut file = File::create(&path).expect("a file");
+    let limited = &mut std::io::Read::take(&mut random, len as u64);
+    std::io::copy(limited, &mut file).expect("room for an image");
+    path
+}
+
+fn header() {
+    let [a, b, c, d] = ["work", "seconds", "limit(parts)", "ratio"];
+    println!("{a:<32}{b:>9}{c:>14}{d:>7}  {:>9}", "GB/s");
+}
+
+struct Bench<'a> {
+    scratch: &'a Path,
+    options: &'a Options,
+}
+
+impl Bench<'_> {
+    /// Backs an image up into an empty repository.
+    fn fresh(&self, name: &str, image: &Path) {
+        let runs = (0..self.options.runs).map(|_| {
+            let parts = self.parts(image);
+            let limit = parts.read + parts.zero_and_hash + parts.encode + parts.write;
+            let path = self.scratch.join("repository");
+            let repo = new_repo(&path);
+            let seconds = time(|| self.back_up(&repo, image));
+            fs::remove_dir_all(&path).expect("the repository can be removed");
+            (seconds, limit)
+        });
+        report(name, image_bytes(image), runs.collect());
+    }
+
+    /// Backs an image up that the repository holds already.
+    fn identical(&self, name: &str, image: &Path) {
+        let path = self.scratch.join("repository");
+        let repo = new_repo(&path);
+        self.back_up(&repo, image);
+        let runs = (0..self.options.runs).map(|_| {
+            let parts = self.parts(image);
+            let seconds = time(|| self.back_up(&repo, image));
+            (seconds, parts.read + parts.zero_and_hash)
+        });
+        report(name, image_bytes(image), runs.collect());
+        fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    /// Backs up a disk of 10 TiB in which nothing was ever written.
+    fn sparse(&self) {
+        let image = self.scratch.join("sparse.raw");
+        File::create(&image).and_then(|file| file.set_len(10 << 40)).expect("a sparse file");
+        let path = self.scratch.join("repository");
+        let repo = new_repo(&path);
+        let mut seconds: Vec<_> =
+            (0..self.options.runs).map(|_| time(|| self.back_up(&repo, &image))).collect();
+        println!("{:<32}{:>9.3}", "sparse 10 TiB, nothing written", median(&mut seconds));
+        fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    fn back_up(&self, repo: &Repository, image: &Path) {
+        let opened = open_image(image, Some(ImageFormat::Raw), Backing::Refuse).expect("an image");
+        let source = DiskSource {
+            format: "raw".to_owned(),
+            path: image.display().to_string(),
+            backing_files: Vec::new(),
+        };
+        let image = Image::Source(opened.source);
+        let input = DiskInput { name: "disk".to_owned(), source, image };
+        let options = BackupOptions {
+            level: CompressionLevel::default(),
+            threads: self.options.threads,
+            cancel: Cancel::default(),
+        };
+        back_up(repo, "vm", vec![input], &options).expect("the backup works");
+    }
+
+    fn parts(&self, image: &Path) -> Parts {
+        let file = File::open(image).expect("the image");
+        let chunks = image_bytes(image).div_ceil(CHUNK_BYTES as u64);
+        let threads = self.options.threads;
+        let stored = AtomicU64::new(0);
+        let read = time(|| {
+            each_chunk(threads, chunks, |index, buffer| read_chunk(&file, index, buffer));
+        });
+        // The parts that follow need the bytes, so they read too, and the reading is taken off.
+        let hashed = time(|| {
+            each_chunk(threads, chunks, |index, buffer| {
+                read_chunk(&file, index, buffer);
+                if !is_zero(buffer) {
+                    std::hint::black_box(ChunkHash::of(buffer));
+                }
+            });
+        });
+        let encoded = time(|| {
+            each_worker(threads, chunks, |claim| {
+                let mut encoder = ChunkEncoder::new(CompressionLevel::default()).expect("zstd");
+                let mut buffer = Vec::new();
+                while let Some(index) = claim() {
+                    read_chunk(&file, index, &mut buffer);
+                    if is_zero(&buffer) {
+                        continue;
+                    }
+                    let hash = ChunkHash::of(&buffer);
+                    let entry = encoder.encode(EntryKind::Data, &hash, &buffer).expect("encodes");
+                    stored.fetch_add(entry.len() as u64, Ordering::Relaxed);
+                }
+            });
+        });
+        let write = self.write_part(stored.into_inner());
+        Parts { read, zero_and_hash: hashed - read, encode: encoded - hashed, write }
+    }
+
+    /// Writes that many bytes in pieces of a pack, each durable, one after the other.
+    fn write_part(&self, bytes: u64) -> f64 {
+        let pack = vec![0x5a; 32 << 20];
+        let path = self.scratch.join("written");
+        fs::create_dir(&path).expect("a directory");
+        let seconds = time(|| {
+            for number in 0..bytes.div_ceil(pack.len() as u64) {
+                let len = (bytes - number * pack.len() as u64).min(pack.len() as u64) as usize;
+                let file = File::create(path.join(number.to_string())).expect("a file");
+                file.write_all_at(&pack[..len], 0).expect("room");
+                file.sync_data().expect("a disk that syncs");
+            }
+        });
+        fs::remove_dir_all(&path).expect("the directory can be removed");
+        seconds
+    }
+}
+
+/// Seconds that each part of the data path takes alone.
+struct Parts {
+    read: f64,
+    zero_and_hash: f64,
+    encode: f64,
+    write: f64,
+}
+
+fn each_chunk(threads: usize, chunks: u64, work: impl Fn(u64, &mut Vec<u8>) + Sync) {
+    each_worker(threads, chunks, |claim| {
+        let mut buffer = Vec::new();
+        while let Some(index) = claim() {
+            work(index, &mut buffer);
+        }
+    });
+}
+
+fn each_worker(threads: usize, chunks: u64, work: impl Fn(&dyn Fn() -> Option<u64>) + Sync) {
+    let next = AtomicU64::new(0);
+    let claim = || {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        (index < chunks).then_some(index)
+    };
+    std::thread::scope(|scope| {
+        (0..threads).for_each(|_| drop(scope.spawn(|| work(&claim))));
+    });
+}
+
+fn read_chunk(file: &File, index: u64, buffer: &mut Vec<u8>) {
+    buffer.resize(CHUNK_BYTES, 0);
+    let len = file.read_at(buffer, index * CHUNK_BYTES as u64).expect("the image can be read");
+    buffer.truncate(len);
+}
+
+fn new_repo(path: &Path) -> Repository {
+    let store = Arc::new(DirStore::create(path).expect("an empty directory"));
+    Repository::create(store, Environment::default()).expect("a repository")
+}
+
+fn image_bytes(image: &Path) -> u64 {
+    fs::metadata(image).expect("the image").len()
+}
+
+fn time(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
+
+fn report(name: &str, bytes: u64, runs: Vec<(f64, f64)>) {
+    let mut seconds: Vec<_> = runs.iter().map(|(seconds, _)| *seconds).collect();
+    let mut limits: Vec<_> = runs.iter().map(|(_, limit)| *limit).collect();
+    let mut ratios: Vec<_> = runs.iter().map(|(seconds, limit)| limit / seconds).collect();
+    let [seconds, limit, ratio] = [&mut seconds, &mut limits, &mut ratios].map(|v| median(v));
+    let speed = bytes as f64 / seconds / 1e9;
+    println!("{name:<32}{seconds:>9.3}{limit:>14.3}{ratio:>7.2}  {speed:>9.2}");
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,128 @@
+//! Lookups per second in one index segment, warm, one thread; and what opening it costs.
+//!
+//! `cargo bench --bench index_lookup -- [ENTRIES] [DIRECTORY]`: 10 million entries in the
+//! directory for temporary files, unless said otherwise. Every figure is the median of several
+//! runs, each with ids of its own draw, between the slowest and the fastest.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use backstop::base::chance::Chance;
+use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use backstop::format::entry::EntryKind;
+use backstop::format::segment::IndexEntry;
+use backstop::index::segment::Segment;
+use backstop::index::writer::SegmentWriter;
+use backstop::store::DirStore;
+use backstop::store::testing::SeededChance;
+
+const RUNS: usize = 7;
+const LOOKUPS: usize = 1_000_000;
+const ENTRIES_PER_PACK: usize = 64;
+const REPO: RepoId = RepoId::from_bytes([1; 16]);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // Cargo adds `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let entries = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
+    let parent = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = tempfile::tempdir_in(parent)?;
+    let store = DirStore::create(directory.path().join("repository"))?;
+
+    let mut ids = draw(&SeededChance::new(1), entries);
+    ids.sort_unstable();
+    let begun = Instant::now();
+    let id = build(&store, &ids)?;
+    report("build", &[begun.elapsed()], entries, "M entries/s");
+
+    let opened: Vec<Duration> = (0..RUNS).map(|_| open(&store, id)).collect::<Result<_, _>>()?;
+    report("open", &opened, 0, "");
+    let segment = Segment::open(&store, id, REPO)?;
+    let begun = Instant::now();
+    assert_eq!(segment.entries().filter(Result::is_ok).count(), entries);
+    report("first pass", &[begun.elapsed()], entries, "M entries/s");
+
+    let chance = SeededChance::new(2);
+    let hits = || (0..LOOKUPS).map(|_| ids[chance.below(entries)]).collect::<Vec<_>>();
+    measure("hit", &segment, true, hits)?;
+    measure("miss", &segment, false, || draw(&chance, LOOKUPS))?;
+    measure("sorted hits", &segment, true, || sorted(hits()))?;
+    measure("sorted misses", &segment, false, || sorted(draw(&chance, LOOKUPS)))?;
+    Ok(())
+}
+
+fn draw(chance: &SeededChance, count: usize) -> Vec<ChunkId> {
+    let chance: &dyn Chance = chance;
+    (0..count).map(|_| ChunkId::from_bytes(chance.bytes())).collect()
+}
+
+fn sorted(mut ids: Vec<ChunkId>) -> Vec<ChunkId> {
+    ids.sort_unstable();
+    ids
+}
+
+fn build(store: &DirStore, ids: &[ChunkId]) -> backstop::error::Result<SegmentId> {
+    let packs = ids.len().div_ceil(ENTRIES_PER_PACK);
+    let packs: Vec<PackId> = (0..packs).map(pack).collect();
+    let mut writer = SegmentWriter::new(store, REPO, ids.len() as u64)?;
+    for (number, chunk) in ids.iter().enumerate() {
+        // Chunks of one pack have nothing to do with each other: a multiplier scatters them.
+        let pack_number = (number as u64 * 0x9e37_79b1 % packs.len() as u64) as u32;
+        let (offset, kind) = (number as u32, EntryKind::Data);
+        let (entry_len, plain_len) = (600_000, 1 << 20);
+        let chunk = *chunk;
+        writer.push(&IndexEntry { chunk, pack_number, offset, entry_len, plain_len, kind })?;
+    }
+    writer.finish(&packs, &[])
+}
+
+fn pack(number: usize) -> PackId {
+    PackId::from_bytes(std::array::from_fn(|i| if i < 8 { number.to_be_bytes()[i] } else { 0 }))
+}
+
+fn open(store: &DirStore, id: SegmentId) -> backstop::error::Result<Duration> {
+    let begun = Instant::now();
+    black_box(Segment::open(store, id, REPO)?);
+    Ok(begun.elapsed())
+}
+
+/// Looks up fresh ids in every run. The first run only warms the caches up.
+fn measure(
+    what: &str,
+    segment: &Segment,
+    is_there: bool,
+    ids: impl Fn() -> Vec<ChunkId>,
+) -> backstop::error::Result<()> {
+    let mut times = Vec::new();
+    for run in 0..=RUNS {
+        let (ids, mut found) = (ids(), Vec::with_capacity(8));
+        let begun = Instant::now();
+        let mut count = 0;
+        for id in &ids {
+            found.clear();
+            segment.find(*id, &mut found)?;
+            count += found.len();
+        }
+        if run > 0 {
+            times.push(begun.elapsed());
+        }
+        assert_eq!(count, if is_there { ids.len() } else { 0 });
+    }
+    report(what, &times, LOOKUPS, "M/s");
+    Ok(())
+}
+
+fn report(what: &str, times: &[Duration], count: usize, unit: &str) {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let (fastest, median, slowest) = (times[0], times[times.len() / 2], times[times.len() - 1]);
+    if count == 0 {
+        println!("{what:14} {median:9.1?} ({fastest:.1?} to {slowest:.1?})");
+        return;
+    }
+    let rate = |time: Duration| count as f64 / time.as_secs_f64() / 1e6;
+    let (low, middle, high) = (rate(slowest), rate(median), rate(fastest));
+    println!("{what:14} {middle:9.2} {unit} ({low:.2} to {high:.2})");
+}

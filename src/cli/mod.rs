@@ -1,0 +1,152 @@
+//! The command line: one file per command, and what they share.
+//!
+//! Nothing here decides anything about backups. What is typed becomes options of the library in
+//! functions without side effects; answers go to stdout, everything else to stderr.
+
+mod backup_image;
+pub mod exit;
+mod failure;
+mod hint;
+mod init;
+mod list;
+mod logger;
+mod output;
+mod point_document;
+mod repo_arg;
+mod restore_disk;
+mod show;
+mod signals;
+mod size;
+mod stdin;
+mod sys;
+mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::repo_arg::{GlobalArgs, Run};
+use crate::cli::terminal::say;
+
+/// Back up disks of virtual machines, every distinct piece once
+///
+/// A repository holds restore points: the disks of one VM at one moment. Every restore point is
+/// complete by itself, every read of it is verified, and a new one costs only what is new.
+#[derive(Parser, Debug)]
+#[command(name = "backstop", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(subcommand_required = true, infer_long_args = false, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  backstop -r /backup/vms init
+  export BACKSTOP_REPO=/backup/vms
+  backstop backup image --vm web /var/lib/libvirt/images/web.qcow2
+  backstop list
+  backstop restore disk web@latest web /tmp/web.raw";
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Init(init::InitArgs),
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    #[command(subcommand)]
+    Restore(RestoreCommand),
+}
+
+/// Make a restore point
+#[derive(Subcommand, Debug)]
+enum BackupCommand {
+    Image(backup_image::BackupImageArgs),
+}
+
+/// Bring back what a restore point holds
+#[derive(Subcommand, Debug)]
+enum RestoreCommand {
+    Disk(restore_disk::RestoreDiskArgs),
+}
+
+/// Runs the program with these arguments, the first of which is its own name.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    sys::restrict_new_files();
+    let typed: Vec<_> = args.into_iter().collect();
+    match Cli::try_parse_from(&typed) {
+        Ok(cli) => execute(cli).into(),
+        Err(error) => explain(&typed, &error).into(),
+    }
+}
+
+/// The definition of the command line, for whoever documents or tests it.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+fn execute(cli: Cli) -> Exit {
+    logger::install(cli.global.verbose);
+    let run = Run::new(cli.global);
+    let ended = dispatch(&run, &cli.command);
+    run.terminal().clear();
+    match ended {
+        Ok(exit) => run.exit(exit),
+        Err(failure) => report(&failure, run.is_json()),
+    }
+}
+
+fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
+    match command {
+        Command::Init(args) => init::run(run, args),
+        Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
+        Command::List(args) => list::run(run, args),
+        Command::Show(args) => show::run(run, args),
+        Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
+    }
+}
+
+/// Tells people on stderr, and scripts on stdout, that a command did not do what it was asked to.
+fn report(failure: &Failure, is_json: bool) -> Exit {
+    say(&failure.to_string());
+    if is_json {
+        // There is nobody left to tell that even this failed.
+        let _ = output::print_json(&failure.document());
+    }
+    failure.exit()
+}
+
+/// Ends a run whose command line asks for help or makes no sense.
+fn explain(typed: &[OsString], error: &clap::Error) -> Exit {
+    // A reader that went away has seen enough.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done;
+    }
+    let is_json = typed.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    if is_json {
+        let text = error.render().to_string();
+        let what = text.lines().next().unwrap_or_default();
+        let failure = Failure::usage(what.trim_start_matches("error: "));
+        let _ = output::print_json(&failure.document());
+    }
+    Exit::Usage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_definition_is_consistent() {
+        definition().debug_assert();
+    }
+}

@@ -1,0 +1,136 @@
+//! What every command takes: the repository, and how to answer.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::cancel::Cancel;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Advise, ErrorDocument, Failure, Result};
+use crate::cli::output::{print, print_json, printable};
+use crate::cli::signals;
+use crate::cli::terminal::Terminal;
+use crate::error::ErrorKind;
+use crate::repo::{Environment, Repository};
+use crate::store::DirStore;
+
+/// Options of every command.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct GlobalArgs {
+    /// Directory of the repository
+    #[arg(short, long, global = true, value_name = "DIR", env = "BACKSTOP_REPO")]
+    #[arg(hide_env_values = true)]
+    repo: Option<OsString>,
+
+    /// Answer with one JSON document on stdout, also when the command fails
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Show on stderr everything that is logged, not only warnings
+    #[arg(short, long, global = true)]
+    pub(super) verbose: bool,
+}
+
+impl GlobalArgs {
+    /// The directory of the repository; an empty variable counts as none.
+    fn repo_path(&self) -> Result<&Path> {
+        let given = self.repo.as_deref().filter(|path| !path.is_empty());
+        given.map(Path::new).ok_or_else(|| {
+            Failure::usage("no repository is given: use --repo DIR or set BACKSTOP_REPO")
+        })
+    }
+}
+
+/// One run of the program: what was typed for all commands, who watches, and who may end it.
+pub(super) struct Run {
+    args: GlobalArgs,
+    terminal: Arc<Terminal>,
+    cancel: Cancel,
+}
+
+impl Run {
+    pub(super) fn new(args: GlobalArgs) -> Self {
+        Self { args, terminal: Arc::new(Terminal::new()), cancel: Cancel::default() }
+    }
+
+    /// Whether scripts read the answer.
+    pub(super) fn is_json(&self) -> bool {
+        self.args.json
+    }
+
+    /// The observer of the run.
+    pub(super) fn terminal(&self) -> &Terminal {
+        &self.terminal
+    }
+
+    /// The directory of the repository.
+    pub(super) fn repo_path(&self) -> Result<&Path> {
+        self.args.repo_path()
+    }
+
+    /// The world around the repository.
+    pub(super) fn environment(&self) -> Environment {
+        let monitor = Arc::<Terminal>::clone(&self.terminal);
+        Environment { monitor, host: host_name(), ..Environment::default() }
+    }
+
+    /// Opens the repository.
+    pub(super) fn open_repo(&self) -> Result<Repository> {
+        let store = DirStore::open(self.repo_path()?);
+        let opened = store.and_then(|store| Repository::open(Arc::new(store), self.environment()));
+        let advice = "`backstop -r DIR init` makes a repository; --repo and BACKSTOP_REPO name one";
+        opened.advise(ErrorKind::NotFound, advice)
+    }
+
+    /// Ends the run early when somebody asks for it. Without this call a signal ends the process,
+    /// which is right for a command that only looks.
+    pub(super) fn cancel_on_signal(&self) -> Result<Cancel> {
+        signals::cancel_on_signal(&self.cancel)?;
+        Ok(self.cancel.clone())
+    }
+
+    /// Prints the answer of the command: the document, with the problems added, or the text.
+    pub(super) fn answer(&self, document: &impl Serialize, text: &str) -> Result<()> {
+        self.terminal.clear();
+        match self.args.json {
+            true => {
+                let problems = self.terminal.problem_documents();
+                print_json(&Answer { document, problems })
+            }
+            false => print(&printable(text)),
+        }
+    }
+
+    /// How the run ends, once the command has ended.
+    pub(super) fn exit(&self, exit: Exit) -> Exit {
+        match exit {
+            Exit::Done if self.terminal.has_problems() => Exit::Problems,
+            _ => exit,
+        }
+    }
+}
+
+/// The document of a command, and what every command adds to its own.
+#[derive(Serialize)]
+struct Answer<'a, T> {
+    #[serde(flatten)]
+    document: &'a T,
+    problems: Vec<ErrorDocument>,
+}
+
+/// This host, for whoever wonders who holds a lock.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "an unknown host".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Threads for work that keeps all processors busy.
+pub(super) fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

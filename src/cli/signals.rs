@@ -1,0 +1,33 @@
+//! SIGINT and SIGTERM ask a run to end by itself; the second one ends the process.
+
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::base::cancel::Cancel;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Result;
+use crate::cli::terminal::say;
+use crate::error::{Error, ErrorKind};
+
+/// From now on a signal requests `cancel`.
+///
+/// A process that ends at the second signal loses no restore point: what it has not committed is
+/// fenced by the next session.
+pub(super) fn cancel_on_signal(cancel: &Cancel) -> Result<()> {
+    let failed = |error| Error::new(ErrorKind::Io, "cannot handle signals").because(error);
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let cancel = cancel.clone();
+    let wait = move || {
+        for _ in signals.forever() {
+            if cancel.is_requested() {
+                signal_hook::low_level::exit(Exit::Failed.number().into());
+            }
+            cancel.request();
+            say("interrupted: ending the run; interrupt again to end at once");
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
+    Ok(())
+}

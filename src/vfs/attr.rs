@@ -1,0 +1,54 @@
+//! What `stat` tells of a file or directory of the tree.
+
+use crate::base::clock::UtcTime;
+
+/// The number of a file or directory, from 1. It names the same thing for as long as the tree
+/// lives, and never another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ino(pub u64);
+
+impl Ino {
+    /// The root of the tree.
+    pub const ROOT: Self = Self(1);
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A directory.
+    Directory,
+    /// A disk, or text.
+    File,
+    /// A symbolic link.
+    Link,
+}
+
+/// What `stat` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attr {
+    /// Its number.
+    pub ino: Ino,
+    /// What it is.
+    pub kind: FileKind,
+    /// Length in bytes: of a disk, of a text, of a link's target; 0 for a directory.
+    pub size_bytes: u64,
+    /// Blocks of 512 bytes that hold data. Holes of a disk do not count.
+    pub blocks: u64,
+    /// The time of the restore point; for what is above restore points, that of the mount.
+    pub time: UtcTime,
+    /// Permission bits.
+    pub mode: u16,
+    /// Whether all of this, once told, holds for as long as the tree lives.
+    pub is_final: bool,
+}
+
+/// Permission bits of what has that kind.
+pub(super) fn mode(kind: FileKind, is_open_to_others: bool) -> u16 {
+    match (kind, is_open_to_others) {
+        (FileKind::Directory, false) => 0o500,
+        (FileKind::Directory, true) => 0o555,
+        (FileKind::File, false) => 0o400,
+        (FileKind::File, true) => 0o444,
+        (FileKind::Link, _) => 0o777,
+    }
+}

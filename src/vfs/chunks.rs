@@ -1,0 +1,268 @@
+//! Verified chunks and slices for readers of the tree: kept for a while, and decoded once however
+//! many ask at the same time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::base::cache::BoundedCache;
+use crate::base::id::ChunkId;
+use crate::base::limits::CHUNK_BYTES;
+use crate::base::units::SliceIndex;
+use crate::base::verified::{VerifiedChunk, VerifiedSlice};
+use crate::diskmap::NodeSource;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::mapnode::MapNode;
+use crate::repo::{ChunkReader, Repository};
+use crate::vfs::failure::{Failure, Shared};
+
+/// How long a chunk that could not be read is not tried again. The kernel answers an error by
+/// asking for every page by itself, and one damaged chunk would be verified 256 times.
+const FAILURE_KEPT: Duration = Duration::from_secs(5);
+/// Failures kept.
+const FAILURES_KEPT: usize = 8192;
+
+/// What is decoded and kept as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    /// A whole chunk.
+    Chunk(ChunkId),
+    /// One of its slices.
+    Slice(ChunkId, SliceIndex),
+    /// A node of a disk map. Kept elsewhere; here only that it failed.
+    Node(ChunkId),
+}
+
+/// Plain bytes that were compared with their id.
+pub(super) struct Plain {
+    verified: Verified,
+    spare: Arc<Spare>,
+}
+
+enum Verified {
+    Chunk(Option<VerifiedChunk>),
+    Slice(VerifiedSlice),
+}
+
+/// Buffers of chunks that nobody uses. They are used again: fresh memory costs a fault per page.
+///
+/// Together with the chunks that are kept they are as many as two generations of the cache hold.
+struct Spare {
+    buffers: Mutex<Vec<Vec<u8>>>,
+    most: usize,
+}
+
+impl Plain {
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.verified {
+            Verified::Chunk(chunk) => chunk.as_ref().map_or(&[], VerifiedChunk::bytes),
+            Verified::Slice(slice) => slice.bytes(),
+        }
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        let Verified::Chunk(chunk) = &mut self.verified else { return };
+        let Some(chunk) = chunk.take() else { return };
+        let mut buffers = lock(&self.spare.buffers);
+        if buffers.len() < self.spare.most {
+            buffers.push(chunk.into_buffer());
+        }
+    }
+}
+
+/// What was read: the bytes, or why not. Shared by all who asked at the same time.
+type Outcome = std::result::Result<Arc<Plain>, Shared>;
+
+/// Someone is decoding; others wait for the outcome.
+#[derive(Default)]
+struct Flight {
+    outcome: Mutex<Option<Outcome>>,
+    landed: Condvar,
+}
+
+impl Flight {
+    fn wait(&self) -> Outcome {
+        let mut outcome = lock(&self.outcome);
+        loop {
+            match &*outcome {
+                Some(outcome) => return outcome.clone(),
+                None => {
+                    outcome = self.landed.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+}
+
+/// Reads, verifies and keeps chunks and slices.
+///
+/// The one lock is held to look something up, never while anything is read or decoded.
+pub(super) struct Chunks {
+    repo: Repository,
+    reader: OnceLock<Arc<ChunkReader>>,
+    spare: Arc<Spare>,
+    state: Mutex<State>,
+}
+
+struct State {
+    chunks: BoundedCache<ChunkId, Arc<Plain>>,
+    slices: BoundedCache<(ChunkId, SliceIndex), Arc<Plain>>,
+    failures: BoundedCache<Part, Failure>,
+    flights: HashMap<Part, Arc<Flight>>,
+}
+
+impl Chunks {
+    /// Keeps up to about `cache_bytes` of plain bytes: three quarters for chunks, the rest for
+    /// slices. Reads nothing yet.
+    pub(super) fn new(repo: Repository, cache_bytes: usize) -> Self {
+        let slice_bytes = cache_bytes / 4;
+        let chunk_bytes = cache_bytes - slice_bytes;
+        let spare = Spare { buffers: Mutex::default(), most: chunk_bytes / 2 / CHUNK_BYTES + 1 };
+        let state = State {
+            chunks: BoundedCache::new(chunk_bytes),
+            slices: BoundedCache::new(slice_bytes),
+            failures: BoundedCache::new(FAILURES_KEPT),
+            flights: HashMap::new(),
+        };
+        Self { repo, reader: OnceLock::new(), spare: Arc::new(spare), state: Mutex::new(state) }
+    }
+
+    /// A whole chunk, if it is kept.
+    pub(super) fn kept_chunk(&self, chunk: ChunkId) -> Option<Arc<Plain>> {
+        lock(&self.state).chunks.get(&chunk)
+    }
+
+    /// A chunk or slice: kept, decoded by this call, or by another one that this one waits for.
+    pub(super) fn get(&self, part: Part) -> Outcome {
+        let flight = {
+            let mut state = lock(&self.state);
+            if let Some(plain) = state.kept(part) {
+                return Ok(plain);
+            }
+            if let Some(failure) = state.recent_failure(part) {
+                return Err(failure);
+            }
+            match state.flights.entry(part) {
+                Entry::Occupied(others) => {
+                    let flight = Arc::clone(others.get());
+                    drop(state);
+                    return flight.wait();
+                }
+                Entry::Vacant(own) => Arc::clone(own.insert(Arc::default())),
+            }
+        };
+        let landing = Landing { chunks: self, part, flight, outcome: None };
+        landing.land(self.read(part))
+    }
+
+    fn read(&self, part: Part) -> Result<Arc<Plain>> {
+        let verified = match part {
+            Part::Chunk(chunk) => {
+                let buffer = lock(&self.spare.buffers).pop().unwrap_or_default();
+                Verified::Chunk(Some(self.reader()?.chunk(chunk, buffer)?))
+            }
+            Part::Slice(chunk, slice) => Verified::Slice(self.reader()?.slice(chunk, slice)?),
+            Part::Node(node) => {
+                return Err(Error::corrupt("a disk map node is no chunk of a disk").chunk(node));
+            }
+        };
+        Ok(Arc::new(Plain { verified, spare: Arc::clone(&self.spare) }))
+    }
+
+    /// The index is loaded by the first reader, not by the mount.
+    fn reader(&self) -> Result<&Arc<ChunkReader>> {
+        match self.reader.get() {
+            Some(reader) => Ok(reader),
+            None => {
+                let reader = self.repo.reader()?;
+                Ok(self.reader.get_or_init(|| reader))
+            }
+        }
+    }
+}
+
+/// Map nodes are kept by the reader; what failed is not tried again for a while.
+impl NodeSource for Chunks {
+    fn node(&self, id: ChunkId) -> Result<Arc<MapNode>> {
+        let part = Part::Node(id);
+        if let Some(failure) = lock(&self.state).recent_failure(part) {
+            return Err(failure.into_error());
+        }
+        self.reader().and_then(|reader| reader.node(id)).map_err(|error| {
+            let failure = Failure::now(error);
+            lock(&self.state).failures.put(part, failure.clone(), 1);
+            failure.cause().into_error()
+        })
+    }
+}
+
+impl State {
+    fn kept(&mut self, part: Part) -> Option<Arc<Plain>> {
+        match part {
+            Part::Chunk(chunk) => self.chunks.get(&chunk),
+            Part::Slice(chunk, slice) => self.slices.get(&(chunk, slice)),
+            Part::Node(_) => None,
+        }
+    }
+
+    fn keep(&mut self, part: Part, plain: &Arc<Plain>) {
+        let weight = plain.bytes().len();
+        match part {
+            Part::Chunk(chunk) => self.chunks.put(chunk, Arc::clone(plain), weight),
+            Part::Slice(chunk, slice) => self.slices.put((chunk, slice), Arc::clone(plain), weight),
+            Part::Node(_) => {}
+        }
+    }
+
+    fn recent_failure(&mut self, part: Part) -> Option<Shared> {
+        let failure = self.failures.get(&part)?;
+        (failure.age() < FAILURE_KEPT).then(|| failure.cause())
+    }
+}
+
+/// Ends a flight, whatever happens: those who wait must not wait for ever.
+struct Landing<'a> {
+    chunks: &'a Chunks,
+    part: Part,
+    flight: Arc<Flight>,
+    outcome: Option<Outcome>,
+}
+
+impl Landing<'_> {
+    fn land(mut self, read: Result<Arc<Plain>>) -> Outcome {
+        let outcome = match read {
+            Ok(plain) => {
+                lock(&self.chunks.state).keep(self.part, &plain);
+                Ok(plain)
+            }
+            Err(error) => {
+                let failure = Failure::now(error);
+                lock(&self.chunks.state).failures.put(self.part, failure.clone(), 1);
+                Err(failure.cause())
+            }
+        };
+        self.outcome = Some(outcome.clone());
+        outcome
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        // Kept first, then out of the flights: whoever comes in between finds one or the other.
+        lock(&self.chunks.state).flights.remove(&self.part);
+        let outcome = self.outcome.take().unwrap_or_else(|| {
+            let what = "whoever decoded the chunk gave up";
+            Err(Failure::now(Error::new(ErrorKind::Io, what)).cause())
+        });
+        *lock(&self.flight.outcome) = Some(outcome);
+        self.flight.landed.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,156 @@
+//! An open disk of a restore point: bytes, data and holes.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::cache::BoundedCache;
+use crate::base::id::{ChunkId, PointId};
+use crate::base::units::ChunkIndex;
+use crate::diskmap::DiskMap;
+use crate::error::{Error, Result};
+use crate::monitor::Monitor;
+use crate::vfs::ahead::ReadAhead;
+use crate::vfs::chunks::Chunks;
+use crate::vfs::gather::Gathering;
+use crate::vfs::sequence::Streams;
+use crate::vfs::shown_point::ShownPoint;
+
+/// Chunks that are decoded ahead of a reader in order.
+const CHUNKS_AHEAD: usize = 4;
+/// Damaged chunks of which it is remembered that they were told.
+const REPORTED_KEPT: usize = 64 << 10;
+
+/// What all open disks share.
+pub(super) struct Shelf {
+    pub(super) chunks: Arc<Chunks>,
+    pub(super) ahead: ReadAhead,
+    pub(super) monitor: Arc<dyn Monitor>,
+    reported: Mutex<BoundedCache<(PointId, usize, ChunkIndex), ()>>,
+}
+
+impl Shelf {
+    /// Nothing is read or told yet.
+    pub(super) fn new(chunks: Arc<Chunks>, ahead: ReadAhead, monitor: Arc<dyn Monitor>) -> Self {
+        let reported = Mutex::new(BoundedCache::new(REPORTED_KEPT));
+        Self { chunks, ahead, monitor, reported }
+    }
+}
+
+/// What `seek` looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeekKind {
+    /// The next byte that is in no hole.
+    Data,
+    /// The next byte that is in a hole; the end of the disk counts as one.
+    Hole,
+}
+
+/// A disk that somebody has open. It stays readable if its restore point is dropped.
+pub(super) struct OpenDisk {
+    point: Arc<ShownPoint>,
+    disk: usize,
+    pub(super) map: DiskMap,
+    streams: Mutex<Streams>,
+    /// Bytes that the last search for a hole found to be data: programs ask again inside of it.
+    data: Mutex<Range<u64>>,
+}
+
+impl OpenDisk {
+    /// The disk at the place `disk` of `point`, which has one there.
+    pub(super) fn new(point: Arc<ShownPoint>, disk: usize, map: DiskMap) -> Self {
+        Self { point, disk, map, streams: Mutex::default(), data: Mutex::new(0..0) }
+    }
+
+    /// Calls `f` once with the bytes from `offset` on: `size` of them, or those up to the end of
+    /// the disk.
+    pub(super) fn read<R>(
+        &self,
+        shelf: &Shelf,
+        offset: u64,
+        size: usize,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        let ranges = self.map.grid().ranges(offset, size as u64);
+        let end = offset.saturating_add(size as u64).min(self.map.grid().disk_bytes());
+        let mut is_sequential = false;
+        if offset < end {
+            let access = lock(&self.streams).note(offset, end);
+            is_sequential = access.is_sequential;
+            if let Some(from) = access.ahead_from {
+                self.read_ahead(shelf, from);
+            }
+        }
+        let mut gathering = Gathering::new(self, shelf, is_sequential);
+        for range in ranges {
+            gathering.add(range)?;
+        }
+        Ok(gathering.hand_out(f))
+    }
+
+    /// Asks for the next chunks from `from` on. What is wrong with the map shows when it is read.
+    fn read_ahead(&self, shelf: &Shelf, from: ChunkIndex) {
+        for (_, chunk) in self.map.leaves(from).take(CHUNKS_AHEAD).map_while(Result::ok) {
+            if shelf.chunks.kept_chunk(chunk).is_none() {
+                shelf.ahead.want(chunk);
+            }
+        }
+    }
+
+    /// Says where the damage shows, and tells it once per chunk and disk.
+    pub(super) fn report(
+        &self,
+        shelf: &Shelf,
+        index: ChunkIndex,
+        chunk: Option<ChunkId>,
+        cause: Error,
+    ) -> Error {
+        let record = &self.point.record;
+        let (vm, time) = (&record.vm, record.time);
+        let disk = record.disks.get(self.disk).map_or("", |disk| disk.name.as_str());
+        let what = format!("cannot read disk {disk:?} of VM {vm:?}, restore point {time}");
+        let mut error = Error::new(cause.kind(), what).at_byte(self.map.grid().chunk_offset(index));
+        if let Some(chunk) = chunk {
+            error = error.chunk(chunk);
+        }
+        let error = error.because(cause);
+        let key = (record.id, self.disk, index);
+        let mut reported = lock(&shelf.reported);
+        if reported.get(&key).is_none() {
+            reported.put(key, (), 1);
+            drop(reported);
+            shelf.monitor.problem(&error);
+        }
+        error
+    }
+
+    /// Where the next data or hole at or after `offset` begins; none where there is nothing more,
+    /// and beyond the end.
+    pub(super) fn seek(&self, shelf: &Shelf, offset: u64, kind: SeekKind) -> Result<Option<u64>> {
+        let grid = self.map.grid();
+        if offset >= grid.disk_bytes() {
+            return Ok(None);
+        }
+        let index = grid.chunk_at(offset);
+        let known = lock(&self.data).clone();
+        if known.contains(&offset) {
+            return Ok(Some(if kind == SeekKind::Data { offset } else { known.end }));
+        }
+        let fail = |error| self.report(shelf, index, None, error);
+        match kind {
+            SeekKind::Data => {
+                let found = self.map.next_data(index).map_err(fail)?;
+                Ok(found.map(|(index, _)| grid.chunk_offset(index).max(offset)))
+            }
+            SeekKind::Hole => {
+                let found = self.map.next_hole(index).map_err(fail)?;
+                let hole = grid.chunk_offset(found).clamp(offset, grid.disk_bytes());
+                *lock(&self.data) = offset..hole;
+                Ok(Some(hole))
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,80 @@
+//! A restore point as the tree shows it: file names, and what is worked out on demand.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::base::units::ChunkIndex;
+use crate::diskmap::DiskMap;
+use crate::error::Result;
+use crate::format::commit::PointRecord;
+use crate::vfs::names::safe_name;
+
+/// Name of the file that holds the restore point's facts.
+pub(super) const JSON_NAME: &str = "point.json";
+/// Bytes that a block of `stat` has, whatever the file system.
+const BLOCK_BYTES: u64 = 512;
+/// Chunks that are counted to tell how much of a disk is data: a second's work at most.
+const COUNTED_MAX: usize = 1 << 20;
+
+/// A restore point that the tree shows, or showed when somebody opened it.
+pub(super) struct ShownPoint {
+    /// What the commit says.
+    pub(super) record: PointRecord,
+    file_names: Vec<String>,
+    blocks: Vec<OnceLock<u64>>,
+    json: OnceLock<Arc<[u8]>>,
+}
+
+impl ShownPoint {
+    /// Shows what a commit says.
+    pub(super) fn new(record: PointRecord) -> Self {
+        let file_names =
+            record.disks.iter().map(|disk| format!("{}.raw", safe_name(&disk.name))).collect();
+        let blocks = record.disks.iter().map(|_| OnceLock::new()).collect();
+        Self { record, file_names, blocks, json: OnceLock::new() }
+    }
+
+    /// The names of the disks' files, in the order of the disks.
+    pub(super) fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.file_names.iter().map(String::as_str)
+    }
+
+    /// The place of the disk whose file has that name.
+    pub(super) fn disk_named(&self, file_name: &str) -> Option<usize> {
+        self.file_names.iter().position(|name| name == file_name)
+    }
+
+    /// The text of `point.json`.
+    pub(super) fn json(&self) -> Arc<[u8]> {
+        Arc::clone(self.json.get_or_init(|| (self.record.to_json() + "\n").into_bytes().into()))
+    }
+
+    /// Blocks of a disk that hold data; all of the disk where that cannot be told.
+    ///
+    /// A restore point of one disk knows it from its commit. Otherwise the leaves of the disk map
+    /// are counted, once and up to a bound; `map` gives it.
+    pub(super) fn blocks(&self, disk: usize, map: impl FnOnce() -> Result<DiskMap>) -> u64 {
+        let size_bytes = self.record.disks.get(disk).map_or(0, |disk| disk.size_bytes);
+        let all = size_bytes.div_ceil(BLOCK_BYTES);
+        let Some(known) = self.blocks.get(disk) else { return all };
+        *known.get_or_init(|| {
+            let data_bytes = match self.record.disks.len() {
+                1 => size_bytes.checked_sub(self.record.stats.zero_bytes),
+                _ => map().and_then(|map| count_data_bytes(&map)).unwrap_or(None),
+            };
+            data_bytes.map_or(all, |bytes| bytes.div_ceil(BLOCK_BYTES))
+        })
+    }
+}
+
+/// Bytes in chunks that are no holes; none if they are too many to count.
+fn count_data_bytes(map: &DiskMap) -> Result<Option<u64>> {
+    let mut bytes = 0;
+    for (count, leaf) in map.leaves(ChunkIndex(0)).enumerate() {
+        if count >= COUNTED_MAX {
+            return Ok(None);
+        }
+        let (index, _) = leaf?;
+        bytes += map.grid().chunk_len(index) as u64;
+    }
+    Ok(Some(bytes))
+}

@@ -1,0 +1,305 @@
+//! The tree: from names and numbers to restore points, disks and bytes.
+
+use std::ffi::OsStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::base::clock::UtcTime;
+use crate::base::id::PointId;
+use crate::base::units::ChunkGrid;
+use crate::diskmap::{DiskMap, NodeSource};
+use crate::error::{Error, ErrorKind, Result};
+use crate::repo::Repository;
+use crate::store::Space;
+use crate::vfs::ahead::ReadAhead;
+use crate::vfs::attr::{Attr, FileKind, Ino, mode};
+use crate::vfs::chunks::Chunks;
+use crate::vfs::handles::{Handle, Handles};
+use crate::vfs::inodes::{Inodes, Latest, Node};
+use crate::vfs::listing::{Listing, VmDirectory, not_found};
+use crate::vfs::open_disk::{OpenDisk, SeekKind, Shelf};
+use crate::vfs::registration::Registration;
+use crate::vfs::shown_point::{JSON_NAME, ShownPoint};
+use crate::vfs::{DirEntry, HandleId, TreeOptions};
+
+const VMS_NAME: &str = "vms";
+/// No restore point's directory has this name: theirs begin with a year.
+const LATEST_NAME: &str = "latest";
+
+/// All restore points of a repository as directories and files. Shared by many threads.
+///
+/// A running tree is a session of the repository, where that can be written.
+pub struct Tree {
+    repo: Repository,
+    is_open_to_others: bool,
+    began: UtcTime,
+    inodes: Inodes,
+    listing: Listing,
+    handles: Handles,
+    shelf: Shelf,
+    _registration: Option<Registration>,
+}
+
+impl Tree {
+    /// Registers the session and reads nothing.
+    pub fn new(repo: Repository, options: &TreeOptions) -> Result<Self> {
+        let registration = Registration::begin(&repo);
+        let chunks = Arc::new(Chunks::new(repo.clone(), options.cache_bytes));
+        let ahead = ReadAhead::start(&chunks, options.read_ahead_threads)?;
+        let monitor = Arc::clone(&repo.environment().monitor);
+        Ok(Self {
+            is_open_to_others: options.is_open_to_others,
+            began: repo.environment().clock.now(),
+            inodes: Inodes::default(),
+            listing: Listing::new(repo.clone(), options.look_interval),
+            handles: Handles::default(),
+            shelf: Shelf::new(chunks, ahead, monitor),
+            _registration: registration,
+            repo,
+        })
+    }
+
+    /// What `name` stands for in the directory `parent`. [`ErrorKind::NotFound`] if nothing.
+    pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Attr> {
+        let nothing = || not_found("there is no file of that name");
+        let name = name.to_str().ok_or_else(nothing)?;
+        let node = match self.node(parent)? {
+            Node::Root => (name == VMS_NAME).then_some(Node::Vms),
+            Node::Vms => {
+                let snapshot = self.listing.snapshot()?;
+                snapshot.vms.get_key_value(name).map(|(vm, _)| Node::Vm(Arc::clone(vm)))
+            }
+            Node::Vm(vm) => {
+                let snapshot = self.listing.snapshot()?;
+                snapshot.vms.get(&vm).and_then(|directory| in_vm(&vm, directory, name))
+            }
+            Node::Point(id) => in_point(&*self.point(id)?, name),
+            Node::Json(_) | Node::Disk(..) | Node::Latest(_) => return Err(no_directory()),
+        };
+        self.attr_of(&node.ok_or_else(nothing)?)
+    }
+
+    /// What `stat` tells. [`ErrorKind::NotFound`] if it is gone and nobody has it open.
+    pub fn attr(&self, ino: Ino) -> Result<Attr> {
+        self.attr_of(&self.node(ino)?)
+    }
+
+    /// Where a link leads, relative to its directory.
+    pub fn read_link(&self, ino: Ino) -> Result<Arc<str>> {
+        match self.node(ino)? {
+            Node::Latest(latest) => Ok(latest.target),
+            _ => Err(Error::new(ErrorKind::Invalid, "this is no link")),
+        }
+    }
+
+    /// Opens a file for reading. It stays readable until [`Tree::close`], whatever becomes of its
+    /// restore point.
+    pub fn open(&self, ino: Ino) -> Result<HandleId> {
+        let handle = match self.node(ino)? {
+            Node::Disk(id, disk) => {
+                let point = self.point(id)?;
+                let map = self.map(&point, disk)?;
+                Handle::Disk(OpenDisk::new(point, disk, map))
+            }
+            Node::Json(id) => Handle::Text(self.point(id)?.json()),
+            _ => return Err(Error::new(ErrorKind::Invalid, "this is no file")),
+        };
+        Ok(self.handles.insert(handle))
+    }
+
+    /// Opens a directory.
+    pub fn open_directory(&self, ino: Ino) -> Result<HandleId> {
+        match self.node(ino)? {
+            node @ (Node::Root | Node::Vms | Node::Vm(_) | Node::Point(_)) => {
+                let nothing_yet = Mutex::new(Vec::new().into());
+                Ok(self.handles.insert(Handle::Directory(node, nothing_yet)))
+            }
+            _ => Err(no_directory()),
+        }
+    }
+
+    /// The entries of an open directory from the `from`-th on. Reading from the first one looks
+    /// anew; the numbers of the others refer to what was seen then.
+    pub fn read_directory(&self, handle: HandleId, from: u64) -> Result<Vec<DirEntry>> {
+        match &*self.handles.get(handle)? {
+            Handle::Directory(node, seen) => {
+                if from == 0 {
+                    let entries = self.entries(node)?.into();
+                    *seen.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+                }
+                let seen = Arc::clone(&seen.lock().unwrap_or_else(PoisonError::into_inner));
+                let from = usize::try_from(from).unwrap_or(usize::MAX).min(seen.len());
+                Ok(seen[from..].to_vec())
+            }
+            _ => Err(no_directory()),
+        }
+    }
+
+    /// Calls `f` with the bytes of an open file from `offset` on: `size` of them, or those up to
+    /// its end. Does not call it where that fails; damage was then told to the monitor.
+    pub fn read<R>(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        size: usize,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        match &*self.handles.get(handle)? {
+            Handle::Disk(disk) => disk.read(&self.shelf, offset, size, f),
+            Handle::Text(text) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+                Ok(f(&text[start..start.saturating_add(size).min(text.len())]))
+            }
+            Handle::Directory(..) => Err(Error::new(ErrorKind::Invalid, "this is a directory")),
+        }
+    }
+
+    /// Where the next data or hole at or after `offset` begins; none where there is nothing more,
+    /// and beyond the end.
+    pub fn seek(&self, handle: HandleId, offset: u64, kind: SeekKind) -> Result<Option<u64>> {
+        match &*self.handles.get(handle)? {
+            Handle::Disk(disk) => disk.seek(&self.shelf, offset, kind),
+            Handle::Text(text) => {
+                let end = text.len() as u64;
+                let found = if kind == SeekKind::Data { offset } else { end };
+                Ok((offset < end).then_some(found))
+            }
+            Handle::Directory(..) => Err(Error::new(ErrorKind::Invalid, "this is a directory")),
+        }
+    }
+
+    /// Closes a file or directory.
+    pub fn close(&self, handle: HandleId) {
+        self.handles.remove(handle);
+    }
+
+    /// Files and directories that are open.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Space of the medium that the repository lies on, where it has such a thing.
+    pub fn space(&self) -> Result<Option<Space>> {
+        self.repo.store().space()
+    }
+
+    fn node(&self, ino: Ino) -> Result<Node> {
+        self.inodes.node(ino).ok_or_else(|| not_found("nothing has that number"))
+    }
+
+    fn point(&self, id: PointId) -> Result<Arc<ShownPoint>> {
+        self.listing.point(id).ok_or_else(|| not_found("the restore point was dropped"))
+    }
+
+    fn map(&self, point: &ShownPoint, disk: usize) -> Result<DiskMap> {
+        let disk =
+            point.record.disks.get(disk).ok_or_else(|| not_found("there is no such disk"))?;
+        let nodes = Arc::clone(&self.shelf.chunks) as Arc<dyn NodeSource>;
+        Ok(DiskMap::new(ChunkGrid::new(disk.size_bytes), disk.map_root, nodes))
+    }
+
+    fn attr_of(&self, node: &Node) -> Result<Attr> {
+        let kind = kind(node);
+        let (size_bytes, blocks, time) = match node {
+            Node::Root | Node::Vms => (0, 0, self.began),
+            Node::Vm(vm) => {
+                let snapshot = self.listing.snapshot()?;
+                let newest = snapshot.vms.get(vm).and_then(VmDirectory::latest_point);
+                let newest = newest.ok_or_else(|| not_found("the VM has no restore point"))?;
+                (0, 0, newest.record.time)
+            }
+            Node::Point(id) => (0, 0, self.point(*id)?.record.time),
+            Node::Json(id) => {
+                let point = self.point(*id)?;
+                let len = point.json().len() as u64;
+                (len, len.div_ceil(512), point.record.time)
+            }
+            Node::Disk(id, disk) => {
+                let point = self.point(*id)?;
+                let size_bytes = point.record.disks.get(*disk).map_or(0, |disk| disk.size_bytes);
+                let blocks = point.blocks(*disk, || self.map(&point, *disk));
+                (size_bytes, blocks, point.record.time)
+            }
+            Node::Latest(latest) => (latest.target.len() as u64, 0, latest.time),
+        };
+        Ok(Attr {
+            ino: self.inodes.number(node),
+            kind,
+            size_bytes,
+            blocks,
+            time,
+            mode: mode(kind, self.is_open_to_others),
+            is_final: kind == FileKind::File,
+        })
+    }
+
+    fn entries(&self, node: &Node) -> Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        let mut add = |name: &str, node: &Node| {
+            let ino = self.inodes.number(node);
+            entries.push(DirEntry { ino, kind: kind(node), name: name.into() });
+        };
+        add(".", node);
+        match node {
+            Node::Root => {
+                add("..", node);
+                add(VMS_NAME, &Node::Vms);
+            }
+            Node::Vms => {
+                add("..", &Node::Root);
+                for vm in self.listing.snapshot()?.vms.keys() {
+                    add(vm, &Node::Vm(Arc::clone(vm)));
+                }
+            }
+            Node::Vm(vm) => {
+                add("..", &Node::Vms);
+                if let Some(directory) = self.listing.snapshot()?.vms.get(vm) {
+                    for (name, point) in &directory.points {
+                        add(name, &Node::Point(point.record.id));
+                    }
+                    let latest = in_vm(vm, directory, LATEST_NAME);
+                    latest.iter().for_each(|node| add(LATEST_NAME, node));
+                }
+            }
+            Node::Point(id) => {
+                let point = self.point(*id)?;
+                add("..", &Node::Vm(crate::vfs::safe_name(&point.record.vm).into()));
+                for (disk, name) in point.file_names().enumerate() {
+                    add(name, &Node::Disk(*id, disk));
+                }
+                add(JSON_NAME, &Node::Json(*id));
+            }
+            Node::Json(_) | Node::Disk(..) | Node::Latest(_) => return Err(no_directory()),
+        }
+        Ok(entries)
+    }
+}
+
+fn in_vm(vm: &Arc<str>, directory: &VmDirectory, name: &str) -> Option<Node> {
+    if name != LATEST_NAME {
+        return directory.points.get(name).map(|point| Node::Point(point.record.id));
+    }
+    let time = directory.latest_point()?.record.time;
+    let (vm, target) = (Arc::clone(vm), Arc::clone(&directory.latest));
+    Some(Node::Latest(Latest { vm, target, time }))
+}
+
+fn in_point(point: &ShownPoint, name: &str) -> Option<Node> {
+    let id = point.record.id;
+    match name {
+        JSON_NAME => Some(Node::Json(id)),
+        _ => point.disk_named(name).map(|disk| Node::Disk(id, disk)),
+    }
+}
+
+fn kind(node: &Node) -> FileKind {
+    match node {
+        Node::Root | Node::Vms | Node::Vm(_) | Node::Point(_) => FileKind::Directory,
+        Node::Json(_) | Node::Disk(..) => FileKind::File,
+        Node::Latest(_) => FileKind::Link,
+    }
+}
+
+fn no_directory() -> Error {
+    Error::new(ErrorKind::Invalid, "this is no directory")
+}
