@@ -64,23 +64,26 @@ impl Streams {
 
     /// The stream that the request continues, or a new one in place of the one used least.
     fn stream_of(&mut self, offset: u64, end: u64) -> &mut Stream {
-        let near = |stream: &Stream| {
+        let is_near = |stream: &Stream| {
             end.saturating_add(BEHIND) >= stream.frontier
                 && offset <= stream.frontier.saturating_add(BEFORE)
         };
-        let at = self.streams.iter().position(near).unwrap_or_else(|| {
-            let new =
-                Stream { frontier: offset, in_order: 0, planned: ChunkIndex(0), last_used: 0 };
-            if self.streams.len() < STREAMS {
-                self.streams.push(new);
-                return self.streams.len() - 1;
-            }
-            let oldest = self.streams.iter().enumerate().min_by_key(|(_, s)| s.last_used);
-            let at = oldest.map_or(0, |(at, _)| at);
-            self.streams[at] = new;
-            at
-        });
+        let near = self.streams.iter().enumerate().filter(|(_, stream)| is_near(stream));
+        let nearest = near.min_by_key(|(_, stream)| stream.frontier.abs_diff(offset));
+        let at = nearest.map(|(at, _)| at).unwrap_or_else(|| self.begin_stream(offset));
         &mut self.streams[at]
+    }
+
+    fn begin_stream(&mut self, frontier: u64) -> usize {
+        let new = Stream { frontier, in_order: 0, planned: ChunkIndex(0), last_used: 0 };
+        if self.streams.len() < STREAMS {
+            self.streams.push(new);
+            return self.streams.len() - 1;
+        }
+        let oldest = self.streams.iter().enumerate().min_by_key(|(_, stream)| stream.last_used);
+        let at = oldest.map_or(0, |(at, _)| at);
+        self.streams[at] = new;
+        at
     }
 }
 
@@ -122,6 +125,15 @@ mod tests {
             let offset = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (1 << 40) / 4096 * 4096;
             let access = note(&mut streams, offset, 4096);
             assert_eq!(access, Access { is_sequential: false, ahead_from: None }, "request {n}");
+        }
+    }
+
+    #[test]
+    fn a_request_continues_the_nearest_stream() {
+        let mut streams = Streams::default();
+        note(&mut streams, 7 * MIB, 1);
+        for n in 0..6 {
+            assert!(note(&mut streams, n * MIB, MIB).is_sequential, "{n}");
         }
     }
 
