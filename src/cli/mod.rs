@@ -10,10 +10,14 @@ mod hint;
 mod init;
 mod list;
 mod logger;
+mod mount;
 mod output;
 mod point_document;
 mod repo_arg;
 mod restore_disk;
+mod scrub;
+mod scrub_document;
+mod scrub_text;
 mod show;
 mod signals;
 mod size;
@@ -60,8 +64,10 @@ enum Command {
     Backup(BackupCommand),
     List(list::ListArgs),
     Show(show::ShowArgs),
+    Mount(mount::MountArgs),
     #[command(subcommand)]
     Restore(RestoreCommand),
+    Scrub(scrub::ScrubArgs),
 }
 
 /// Make a restore point
@@ -100,7 +106,7 @@ fn execute(cli: Cli) -> Exit {
     run.terminal().clear();
     match ended {
         Ok(exit) => run.exit(exit),
-        Err(failure) => report(&failure, run.is_json()),
+        Err(failure) => report(&failure, run.is_json() && !run.has_answered()),
     }
 }
 
@@ -110,7 +116,9 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
         Command::List(args) => list::run(run, args),
         Command::Show(args) => show::run(run, args),
+        Command::Mount(args) => mount::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
+        Command::Scrub(args) => scrub::run(run, args),
     }
 }
 

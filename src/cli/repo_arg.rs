@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -49,11 +50,13 @@ pub(super) struct Run {
     args: GlobalArgs,
     terminal: Arc<Terminal>,
     cancel: Cancel,
+    has_answered: AtomicBool,
 }
 
 impl Run {
     pub(super) fn new(args: GlobalArgs) -> Self {
-        Self { args, terminal: Arc::new(Terminal::new()), cancel: Cancel::default() }
+        let terminal = Arc::new(Terminal::new());
+        Self { args, terminal, cancel: Cancel::default(), has_answered: AtomicBool::new(false) }
     }
 
     /// Whether scripts read the answer.
@@ -95,6 +98,7 @@ impl Run {
     /// Prints the answer of the command: the document, with the problems added, or the text.
     pub(super) fn answer(&self, document: &impl Serialize, text: &str) -> Result<()> {
         self.terminal.clear();
+        self.has_answered.store(true, Ordering::Relaxed);
         match self.args.json {
             true => {
                 let problems = self.terminal.problem_documents();
@@ -102,6 +106,11 @@ impl Run {
             }
             false => print(&printable(text)),
         }
+    }
+
+    /// Whether the answer was printed. There is only one.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
     }
 
     /// How the run ends, once the command has ended.

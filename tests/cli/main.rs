@@ -8,6 +8,8 @@ mod help;
 mod init;
 mod interrupt;
 mod list_show;
+mod mount;
+mod page;
 mod restore_disk;
 mod support;
 
