@@ -92,7 +92,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let [repo, inside, place] = ["repo", "repo/inside", "place"].map(|name| root.join(name));
-        [&repo, &inside, &place].map(|path| fs::create_dir(path).unwrap());
+        for path in [&repo, &inside, &place] {
+            fs::create_dir(path).unwrap();
+        }
         assert_eq!(prepare(&place, Some(&repo), &VoidMonitor).unwrap(), place);
         assert_eq!(prepare(&place.join("../place"), None, &VoidMonitor).unwrap(), place);
         let missing = root.join("missing");
