@@ -1,5 +1,11 @@
 //! Restore points through the kernel: real mounts, and the programs that people use on them.
 
+mod damage;
+#[path = "../support/guest.rs"]
+mod guest;
+mod guests;
+mod life;
+mod many;
 #[path = "../support/repo.rs"]
 mod repo;
 #[path = "../support/run.rs"]
@@ -8,19 +14,20 @@ mod server;
 #[path = "../support/skip.rs"]
 mod skip;
 mod tools;
+mod user;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backstop::format::commit::PointRecord;
-use backstop::ingest::{BackupOptions, DiskInput, back_up};
+use backstop::ingest::{DiskInput, back_up};
 use backstop::repo::{Environment, Repository};
 use backstop::store::DirStore;
 use tempfile::TempDir;
 
 use repo::{MinuteClock, options};
-use server::{Server, Way};
+use server::Server;
 
 /// A repository and a directory to mount on, removed when the value is dropped.
 struct Place {
@@ -55,11 +62,7 @@ impl Place {
         Server::mount(&self.path("repo"), &self.mount_dir())
     }
 
-    fn start(&self) -> Server {
-        Server::start(&self.path("repo"), &self.mount_dir(), Way::default())
-    }
-
     fn back_up(&self, vm: &str, disks: Vec<DiskInput>) -> PointRecord {
-        back_up(&self.repo, vm, disks, &BackupOptions { ..options() }).unwrap()
+        back_up(&self.repo, vm, disks, &options()).unwrap()
     }
 }

@@ -19,6 +19,6 @@ pub(crate) fn attempt<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<It
     let mut command = Command::new(program);
     // Programs for administrators.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    command.env("PATH", path).env("LC_ALL", "C").args(args);
+    command.env("PATH", path).env("LC_ALL", "C").env("TZ", "UTC").args(args);
     command.output().unwrap_or_else(|error| panic!("cannot run {program}: {error}"))
 }
