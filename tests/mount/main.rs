@@ -10,6 +10,7 @@ mod many;
 mod repo;
 #[path = "../support/run.rs"]
 mod run;
+mod semantics;
 mod server;
 #[path = "../support/skip.rs"]
 mod skip;
