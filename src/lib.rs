@@ -20,5 +20,6 @@ pub mod pack;
 pub mod point;
 pub mod repo;
 pub mod restore;
+pub mod scrub;
 pub mod store;
 pub mod vfs;

@@ -144,8 +144,16 @@ fn bound_memory(bytes: &[u8]) {
     bound("damaged", json, &|| drop(Damaged::decode(bytes)));
 }
 
+/// Times in the two right spellings, and in many that are nearly right.
+const TIME_LIKE: &str = "[-+]?[0-9]{4,6}-[01][0-9]-[0-3][0-9][Tt ]?\
+    [0-2][0-9]:?[0-6][0-9]:?[0-6][0-9](\\.0)?(Z|z|[+-]00:00)?";
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(config())]
 
     #[test]
     fn random_bytes_are_refused_or_read_back(bytes in vec(any::<u8>(), 0..400)) {
@@ -202,7 +210,7 @@ proptest! {
     #[test]
     fn texts_like_names_and_times_parse_in_one_spelling(
         name in "[0-9a-f]{32}(\\.condemned)?|[0-9a-f]{64}|config\\.[0-3]",
-        time in "[-+]?[0-9]{4,6}-[01][0-9]-[0-3][0-9][Tt ]?[0-2][0-9]:?[0-6][0-9]:?[0-6][0-9](\\.0)?(Z|z|[+-]00:00)?",
+        time in TIME_LIKE,
         any_text in ".{0,40}",
     ) {
         [name, time, any_text].iter().for_each(|text| checks::names(text));

@@ -94,7 +94,15 @@ pub(super) fn run(run: &Run, args: &BackupImageArgs) -> Result<Exit> {
     let options = backup_options(args, &cancel);
     let inputs = disks.iter().map(|disk| open_disk(args, disk, &cancel));
     let inputs = inputs.collect::<Result<Vec<_>>>()?;
-    let point = back_up(&repo, &args.vm, inputs, &options)?;
+    let point = back_up(&repo, &args.vm, inputs, &options)
+        .advise(
+            ErrorKind::Cancelled,
+            "what is stored is kept: the next backup does not store it again",
+        )
+        .advise(
+            ErrorKind::Full,
+            "make room; what is stored is kept: the next backup does not store it again",
+        )?;
     let document = BackupDocument {
         point: PointDocument::new(&point),
         stats: StatsDocument::new(&point.stats),

@@ -16,8 +16,7 @@ pub(super) const fn hint(kind: ErrorKind) -> Option<&'static str> {
             "if a newer release wrote this, use that release; this one is `backstop --version`"
         }
         ErrorKind::Source => {
-            "no restore point was made; once the image can be read, run the backup again: what is \
-             stored already is found and not stored twice"
+            "no restore point was made; mend or replace the image and run the backup again"
         }
         ErrorKind::Full => {
             "make room on the medium and run the command again: what is stored is kept"
@@ -25,9 +24,7 @@ pub(super) const fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Denied => {
             "run as the user that owns the repository and may read the image; `ls -ld` shows who"
         }
-        ErrorKind::Cancelled => {
-            "run the command again: what a backup has stored is found and not stored twice"
-        }
+        ErrorKind::Cancelled => "nothing that was committed is lost; run the same command again",
         ErrorKind::Io => "the kernel's log (`dmesg`) may say more about the medium",
         _ => return None,
     })

@@ -10,9 +10,14 @@ mod hint;
 mod init;
 mod list;
 mod logger;
+mod mount;
 mod output;
 mod point_document;
 mod repo_arg;
+mod restore_disk;
+mod scrub;
+mod scrub_document;
+mod scrub_text;
 mod show;
 mod signals;
 mod size;
@@ -59,12 +64,22 @@ enum Command {
     Backup(BackupCommand),
     List(list::ListArgs),
     Show(show::ShowArgs),
+    Mount(mount::MountArgs),
+    #[command(subcommand)]
+    Restore(RestoreCommand),
+    Scrub(scrub::ScrubArgs),
 }
 
 /// Make a restore point
 #[derive(Subcommand, Debug)]
 enum BackupCommand {
     Image(backup_image::BackupImageArgs),
+}
+
+/// Bring back what a restore point holds
+#[derive(Subcommand, Debug)]
+enum RestoreCommand {
+    Disk(restore_disk::RestoreDiskArgs),
 }
 
 /// Runs the program with these arguments, the first of which is its own name.
@@ -91,7 +106,7 @@ fn execute(cli: Cli) -> Exit {
     run.terminal().clear();
     match ended {
         Ok(exit) => run.exit(exit),
-        Err(failure) => report(&failure, run.is_json()),
+        Err(failure) => report(&failure, run.is_json() && !run.has_answered()),
     }
 }
 
@@ -101,6 +116,9 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
         Command::List(args) => list::run(run, args),
         Command::Show(args) => show::run(run, args),
+        Command::Mount(args) => mount::run(run, args),
+        Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
+        Command::Scrub(args) => scrub::run(run, args),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::base::clock::UtcTime;
 use crate::base::id::{ChunkId, PointId};
 use crate::cli::output::{Column, fields, table};
-use crate::cli::size::Size;
+use crate::cli::size::{Rate, Size};
 use crate::format::commit::{BackupStats, DiskRecord, PointRecord};
 
 /// Fewest digits of an id that text shows.
@@ -130,17 +130,15 @@ pub(super) fn disk_table(disks: &[DiskRecord]) -> String {
 
 /// What a backup did, in lines.
 pub(super) fn stats_fields(stats: &BackupStats) -> String {
-    let duration = seconds(stats);
-    let disk_bytes = stats.zero_bytes + stats.duplicate_bytes + stats.new_plain_bytes;
-    // A run of less than a millisecond has no rate worth showing.
-    let rate = Size((disk_bytes as f64 / duration.max(0.001)) as u64);
+    let bytes = stats.zero_bytes + stats.duplicate_bytes + stats.new_plain_bytes;
+    let rate = Rate { bytes, millis: stats.duration_ms };
     fields([
         ("Read", Size(stats.read_bytes).to_string()),
         ("Zero", Size(stats.zero_bytes).to_string()),
         ("Duplicate", Size(stats.duplicate_bytes).to_string()),
         ("New", Size(stats.new_plain_bytes).to_string()),
         ("Stored", stored(stats)),
-        ("Duration", format!("{duration:.1} s, {rate}/s of disk")),
+        ("Duration", format!("{:.1} s, {rate} of disk", seconds(stats))),
     ])
 }
 

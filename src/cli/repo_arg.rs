@@ -1,7 +1,9 @@
 //! What every command takes: the repository, and how to answer.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -22,7 +24,7 @@ pub(super) struct GlobalArgs {
     /// Directory of the repository
     #[arg(short, long, global = true, value_name = "DIR", env = "BACKSTOP_REPO")]
     #[arg(hide_env_values = true)]
-    repo: Option<PathBuf>,
+    repo: Option<OsString>,
 
     /// Answer with one JSON document on stdout, also when the command fails
     #[arg(long, global = true)]
@@ -36,8 +38,8 @@ pub(super) struct GlobalArgs {
 impl GlobalArgs {
     /// The directory of the repository; an empty variable counts as none.
     fn repo_path(&self) -> Result<&Path> {
-        let given = self.repo.as_deref().filter(|path| !path.as_os_str().is_empty());
-        given.ok_or_else(|| {
+        let given = self.repo.as_deref().filter(|path| !path.is_empty());
+        given.map(Path::new).ok_or_else(|| {
             Failure::usage("no repository is given: use --repo DIR or set BACKSTOP_REPO")
         })
     }
@@ -48,11 +50,13 @@ pub(super) struct Run {
     args: GlobalArgs,
     terminal: Arc<Terminal>,
     cancel: Cancel,
+    has_answered: AtomicBool,
 }
 
 impl Run {
     pub(super) fn new(args: GlobalArgs) -> Self {
-        Self { args, terminal: Arc::new(Terminal::new()), cancel: Cancel::default() }
+        let terminal = Arc::new(Terminal::new());
+        Self { args, terminal, cancel: Cancel::default(), has_answered: AtomicBool::new(false) }
     }
 
     /// Whether scripts read the answer.
@@ -94,6 +98,7 @@ impl Run {
     /// Prints the answer of the command: the document, with the problems added, or the text.
     pub(super) fn answer(&self, document: &impl Serialize, text: &str) -> Result<()> {
         self.terminal.clear();
+        self.has_answered.store(true, Ordering::Relaxed);
         match self.args.json {
             true => {
                 let problems = self.terminal.problem_documents();
@@ -101,6 +106,11 @@ impl Run {
             }
             false => print(&printable(text)),
         }
+    }
+
+    /// Whether the answer was printed. There is only one.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
     }
 
     /// How the run ends, once the command has ended.

@@ -14,6 +14,22 @@ impl fmt::Display for Size {
     }
 }
 
+/// Displays how fast something went: `250 MiB/s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rate {
+    /// How much was done.
+    pub(super) bytes: u64,
+    /// How long it took, in milliseconds. Less than one counts as one.
+    pub(super) millis: u64,
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_second = u128::from(self.bytes) * 1000 / u128::from(self.millis.max(1));
+        write!(f, "{}/s", Size(u64::try_from(per_second).unwrap_or(u64::MAX)))
+    }
+}
+
 fn text(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -82,6 +98,12 @@ mod tests {
         for (bytes, text) in shown {
             assert_eq!(Size(bytes).to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_rate_is_a_size_by_the_second() {
+        assert_eq!(Rate { bytes: 500 << 20, millis: 2000 }.to_string(), "250 MiB/s");
+        assert_eq!(Rate { bytes: 1, millis: 0 }.to_string(), "1000 B/s");
     }
 
     #[test]

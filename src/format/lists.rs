@@ -20,7 +20,7 @@ pub struct Condemned {
 pub struct Damaged {
     /// The copies.
     pub copies: Vec<DamagedCopy>,
-    /// Packs that are missing whole.
+    /// Packs that are missing, or of which nothing can be read.
     pub missing_packs: Vec<PackId>,
 }
 

@@ -9,6 +9,7 @@ pub mod lookup;
 pub mod merge;
 pub mod plan;
 pub mod segment;
+pub mod union;
 pub mod writer;
 
 mod kway;

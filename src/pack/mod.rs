@@ -4,5 +4,7 @@ mod builder;
 mod reader;
 mod writer;
 
-pub use reader::{PackContents, read_entry, read_head, read_pack, read_stored, scan_entries};
+pub use reader::{
+    PackContents, parse_pack, read_entry, read_head, read_pack, read_stored, scan_entries,
+};
 pub use writer::{PackSink, PackTotals, PackWriter, PackWriterOptions};

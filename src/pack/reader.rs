@@ -83,6 +83,17 @@ pub fn read_pack(store: &dyn Store, pack: PackId) -> Result<PackContents> {
     Ok(PackContents { pack, header, rows })
 }
 
+/// What the bytes of a whole pack say that it holds.
+pub fn parse_pack(pack: PackId, bytes: &[u8]) -> Result<PackContents> {
+    let place = |error: DecodeError| error.in_object(ObjectName::pack(pack));
+    let header = PackHeader::decode(bytes).map_err(place)?;
+    let (_, footer) = bytes.split_at(bytes.len().saturating_sub(PACK_FOOTER_LEN));
+    let footer = PackFooter::decode(footer, bytes.len() as u64).map_err(place)?;
+    let table = bytes.get(footer.table_range()).unwrap_or_default();
+    let rows = footer.decode_table(&header, table).map_err(place)?;
+    Ok(PackContents { pack, header, rows })
+}
+
 /// Finds entries in the bytes of a pack whose table is gone, by their magic.
 ///
 /// What is found looks like entries and lies within `bytes`; only decoding proves them.

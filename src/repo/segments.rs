@@ -1,11 +1,12 @@
 //! The index side of a session: what its packs hold becomes segments, in bounded memory.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PENDING_ENTRIES_MAX;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::lists::DamagedCopy;
 use crate::format::location::Location;
 use crate::format::pack::TableRow;
@@ -34,6 +35,7 @@ pub(super) struct SessionIndex {
     pending: Mutex<Vec<(ChunkId, Location)>>,
     /// Held while a segment is published: of two reloads at once the older could win.
     flushing: Mutex<()>,
+    has_reported: AtomicBool,
     packs: Mutex<Vec<PackId>>,
 }
 
@@ -48,6 +50,7 @@ impl SessionIndex {
             claims: Claims::default(),
             pending: Mutex::default(),
             flushing: Mutex::default(),
+            has_reported: AtomicBool::new(false),
             packs: Mutex::default(),
         })
     }
@@ -63,7 +66,7 @@ impl SessionIndex {
             Ok(locations) => locations,
             // A damaged page hides the chunk. Storing it again is always right.
             Err(problem) => {
-                self.repo.monitor().problem(&problem);
+                self.report_once(&problem);
                 return Ok(true);
             }
         };
@@ -72,6 +75,13 @@ impl SessionIndex {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// One damaged page is met by many chunks.
+    fn report_once(&self, problem: &Error) {
+        if !self.has_reported.swap(true, Ordering::Relaxed) {
+            self.repo.monitor().problem(problem);
+        }
     }
 
     fn is_usable(&self, location: &Location, chunk: ChunkId) -> bool {
@@ -98,12 +108,14 @@ impl SessionIndex {
     }
 
     /// Merges segments where there are many, leaving those alone that refer to condemned packs.
-    pub(super) fn merge_if_many(&self) -> Result<()> {
+    /// Must be called before the session is decided (`docs/decisions/0005-merges-inside-sessions.md`).
+    /// A merge that fails leaves everything as it was, and is no reason to have no backup.
+    pub(super) fn merge_if_many(&self) {
         let repo = &self.repo;
-        let index = self.index();
-        match merge_due(&index, &self.unusable.packs) {
-            Some(inputs) => merge(&**repo.store(), repo.id(), &inputs, &HashSet::new()).map(drop),
-            None => Ok(()),
+        if let Some(inputs) = merge_due(&self.index(), &self.unusable.packs)
+            && let Err(problem) = merge(&**repo.store(), repo.id(), &inputs, &HashSet::new())
+        {
+            repo.monitor().problem(&problem);
         }
     }
 

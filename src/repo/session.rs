@@ -139,7 +139,7 @@ impl BackupSession {
         let totals = [self.data.finish()?, self.map.finish()?];
         self.index.flush()?;
         check_packs(&*store, &self.index.own_packs())?;
-        self.index.merge_if_many()?;
+        self.index.merge_if_many();
         let previous = self.parent.as_ref().map(|parent| Previous {
             point: parent.record.id,
             commit_blake3: parent.commit_blake3,
@@ -149,7 +149,7 @@ impl BackupSession {
             repo: self.repo.id(),
             vm: self.vm,
             time: self.time,
-            sequence: self.parent.map_or(1, |parent| parent.record.sequence + 1),
+            sequence: self.parent.map_or(1, |parent| parent.record.sequence.saturating_add(1)),
             previous,
             disks,
             stats: stats(totals.iter().map(|totals| totals.bytes).sum()),

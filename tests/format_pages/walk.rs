@@ -1,5 +1,6 @@
-//! A reader written from the pages: from the bytes of a commit to the bytes of a disk. It knows that
-//! each section of the sample segment has one page.
+//! A reader written from the pages: from the bytes of a commit to the bytes of a disk.
+//!
+//! It knows that each section of the sample segment has one page.
 
 use std::collections::HashMap;
 

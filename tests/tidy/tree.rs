@@ -9,7 +9,8 @@ use crate::scan::{Source, blank, item_end, words};
 /// Directories with files of ours; the package root adds what stands in it directly.
 const DIRS: &[&str] = &[".ci", ".config", "benches", "docs", "examples", "src", "tests", "tools"];
 /// Directories below them whose files are data.
-const DATA_DIRS: &[&str] = &["fixtures", "proptest-regressions"];
+const DATA_DIRS: &[&str] =
+    &["artifacts", "corpus", "coverage", "fixtures", "proptest-regressions", "target"];
 
 /// Every text file of ours: its path from the package root, and its text.
 pub(crate) type Files = BTreeMap<String, String>;
@@ -69,7 +70,8 @@ pub(crate) struct Tree {
 pub(crate) fn tree(files: &Files) -> Tree {
     let rust: Vec<&str> =
         files.keys().map(String::as_str).filter(|path| path.ends_with(".rs")).collect();
-    let roots = roots(&rust, files.get("Cargo.toml").map_or("", String::as_str));
+    let mut roots = roots(&rust, files.get("Cargo.toml").map_or("", String::as_str));
+    roots.extend(nested_roots(files));
     let mut problems = Vec::new();
     let mut reached = BTreeSet::new();
     let mut product = BTreeSet::new();
@@ -107,10 +109,22 @@ fn roots(rust: &[&str], manifest: &str) -> BTreeSet<String> {
             roots.insert((*path).to_owned());
         }
     }
-    let listed = manifest.lines().filter_map(|line| line.trim().strip_prefix("path"));
-    let listed = listed.filter_map(|value| value.split('"').nth(1));
-    roots.extend(listed.filter(|path| path.ends_with(".rs")).map(str::to_owned));
+    roots.extend(listed(manifest).map(str::to_owned));
     roots
+}
+
+/// The Rust files that a manifest lists.
+fn listed(manifest: &str) -> impl Iterator<Item = &str> {
+    let listed = manifest.lines().filter_map(|line| line.trim().strip_prefix("path"));
+    listed.filter_map(|value| value.split('"').nth(1)).filter(|path| path.ends_with(".rs"))
+}
+
+/// The files where targets of packages below this one begin.
+fn nested_roots(files: &Files) -> impl Iterator<Item = String> {
+    let manifests = files.iter().filter(|(path, _)| path.ends_with("/Cargo.toml"));
+    manifests.flat_map(|(manifest, text)| {
+        listed(text).map(|path| normal(&Path::new(manifest).with_file_name(path)))
+    })
 }
 
 fn finds(manifest: &str, dir: &str) -> bool {
@@ -197,6 +211,8 @@ fn files_are_reached_by_mod_lines_from_every_kind_of_target() {
         ("tests/support/lab.rs", ""),
         ("benches/read.rs", ""),
         ("tools/dump.rs", ""),
+        ("tools/fuzz/Cargo.toml", "[[bin]]\npath = \"targets/packs.rs\"\n"),
+        ("tools/fuzz/targets/packs.rs", ""),
     ]);
     assert_eq!(tree.problems, [""; 0]);
 }

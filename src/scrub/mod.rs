@@ -1,0 +1,22 @@
+//! Checks stored data against its names, and says which restore points damage hits.
+//!
+//! [`scrub`] reads and reports; the only thing that it ever writes is the list of damaged copies
+//! under `damaged/`, which makes the next backup store them again. It registers no session, so no
+//! prune waits for it: what vanishes while it runs is looked for again before it counts as missing.
+
+mod entries;
+mod health;
+mod levels;
+mod listing;
+mod objects;
+mod packs;
+mod points;
+mod ranges;
+mod record;
+mod report;
+mod run;
+mod sweep;
+
+pub use levels::ScrubLevel;
+pub use report::{AffectedDisk, Finding, Recording, ScrubCounts, ScrubReport};
+pub use run::{ScrubOptions, scrub};

@@ -1,0 +1,180 @@
+//! The small objects: each is read and decoded, and compared with what others say of it.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::base::id::{ChunkId, PackId, PointId};
+use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::codec::DecodeError;
+use crate::format::commit::PointRecord;
+use crate::format::config::{CONFIG_COPIES, Config};
+use crate::format::layout::{Area, ObjectName};
+use crate::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten};
+use crate::format::session::SessionRecord;
+use crate::point;
+use crate::repo::Repository;
+use crate::scrub::report::{Finding, Named};
+use crate::store::Store;
+
+/// What the small objects say.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    /// Number of objects that were read.
+    pub(super) count: u64,
+    /// All restore points, ordered by VM, then from the oldest to the newest.
+    pub(super) points: Vec<PointRecord>,
+    /// Copies that earlier scrubs wrote down as damaged.
+    pub(super) known_copies: HashSet<DamagedCopy>,
+    /// Packs that earlier scrubs wrote down as missing.
+    pub(super) known_packs: HashSet<PackId>,
+}
+
+/// Reads all small objects.
+pub(super) fn check_objects(repo: &Repository, findings: &mut Named<Finding>) -> Result<Objects> {
+    let mut reader = Reader { store: &**repo.store(), findings, count: 0 };
+    let mut objects = Objects::default();
+    reader.check_config(repo.config())?;
+    reader.each(Area::Sessions, SessionRecord::decode, |_, _| None)?;
+    reader.each(Area::Condemned, Condemned::decode, |_, _| None)?;
+    reader.each(Area::Damaged, Damaged::decode, |_, damaged| {
+        objects.known_copies.extend(damaged.copies);
+        objects.known_packs.extend(damaged.missing_packs);
+        None
+    })?;
+    objects.points = reader.check_points(repo)?;
+    objects.count = reader.count;
+    Ok(objects)
+}
+
+struct Reader<'a> {
+    store: &'a dyn Store,
+    findings: &'a mut Named<Finding>,
+    count: u64,
+}
+
+impl Reader<'_> {
+    /// Reads an object; none if there is none or it is damaged. That it is damaged is a finding.
+    fn read<T>(
+        &mut self,
+        name: &ObjectName,
+        decode: impl Fn(&[u8]) -> std::result::Result<T, DecodeError>,
+    ) -> Result<Option<T>> {
+        let bytes = self.store.read(name, SMALL_OBJECT_BYTES_MAX);
+        let value = bytes.and_then(|bytes| decode(&bytes).map_err(|error| error.in_object(name)));
+        match value {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            _ => self.count += 1,
+        }
+        match value {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => damage(error).map(|error| {
+                self.findings.push(Finding::object(name, &error));
+                None
+            }),
+        }
+    }
+
+    /// Reads all objects of an area. `take` may have something to say about what it is given.
+    fn each<T>(
+        &mut self,
+        area: Area,
+        decode: fn(&[u8]) -> std::result::Result<T, DecodeError>,
+        mut take: impl FnMut(&ObjectName, T) -> Option<&'static str>,
+    ) -> Result<()> {
+        for name in self.store.list(area)? {
+            if let Some(value) = self.read(&name, decode)?
+                && let Some(what) = take(&name, value)
+            {
+                self.findings.push(object(&name, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_config(&mut self, expected: &Config) -> Result<()> {
+        for copy in 0..CONFIG_COPIES {
+            let name = ObjectName::config(copy);
+            let is_there = self.store.len_bytes(&name).map(|_| true);
+            let is_there = is_there.or_else(|error| match error.kind() {
+                ErrorKind::NotFound => Ok(false),
+                _ => Err(error),
+            })?;
+            let problem = match self.read(&name, Config::decode)? {
+                Some(config) if config == *expected => continue,
+                Some(_) => "the configuration differs from its other copies",
+                None if is_there => continue,
+                None => "a copy of the configuration is missing",
+            };
+            self.findings.push(object(&name, problem));
+        }
+        Ok(())
+    }
+
+    /// Reads commits and tombstones. All restore points that are no more have a tombstone, so a
+    /// commit that another one names and that is neither there nor has one was lost.
+    fn check_points(&mut self, repo: &Repository) -> Result<Vec<PointRecord>> {
+        let commits = self.store.list(Area::Commits)?;
+        let mut forgotten = HashSet::new();
+        self.each(Area::Forgotten, Forgotten::decode, |name, tombstone| {
+            forgotten.insert(tombstone.point);
+            let is_right = name.session_id() == Some(tombstone.point);
+            (!is_right).then_some("the tombstone is that of another restore point")
+        })?;
+        // A tombstone counts by its name, too, so that a damaged one loses no more than itself.
+        let names = self.store.list(Area::Forgotten)?;
+        forgotten.extend(names.iter().filter_map(ObjectName::session_id));
+        self.count += commits.len() as u64;
+        for name in &commits {
+            if let Some(id) = name.session_id()
+                && let Err(error) = point::decision(self.store, id)
+            {
+                self.findings.push(Finding::object(name, &damage(error)?));
+            }
+        }
+        // What cannot be read was found above.
+        let (points, _problems) = point::points(self.store)?;
+        let hashes = points.iter().map(|entry| (entry.record.id, entry.commit_blake3)).collect();
+        let records: Vec<_> = points.into_iter().map(|entry| entry.record).collect();
+        let here: HashSet<_> = commits.iter().filter_map(ObjectName::session_id).collect();
+        for point in &records {
+            if let Some(finding) = check_place(repo, point, &hashes, &here, &forgotten) {
+                self.findings.push(finding);
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// What is wrong with the place of a restore point among the others.
+fn check_place(
+    repo: &Repository,
+    point: &PointRecord,
+    hashes: &HashMap<PointId, ChunkId>,
+    here: &HashSet<PointId>,
+    forgotten: &HashSet<PointId>,
+) -> Option<Finding> {
+    let finding = |id, problem| Some(object(&ObjectName::commit(id), problem));
+    if point.repo != repo.id() {
+        return finding(point.id, "the restore point belongs to another repository");
+    }
+    let previous = point.previous.as_ref()?;
+    match hashes.get(&previous.point) {
+        Some(hash) if *hash == previous.commit_blake3 => None,
+        Some(_) => finding(previous.point, "the commit is not the one that the next one follows"),
+        None if here.contains(&previous.point) || forgotten.contains(&previous.point) => None,
+        None => finding(previous.point, "the commit is missing, and no tombstone says why"),
+    }
+}
+
+fn object(name: &ObjectName, problem: &str) -> Finding {
+    Finding::Object { name: name.to_string(), problem: problem.to_owned() }
+}
+
+/// Lets an error through that tells of damage, and fails with every other: that something is
+/// forbidden or of a newer release says nothing about what is stored.
+pub(super) fn damage(error: Error) -> Result<Error> {
+    match error.kind() {
+        ErrorKind::Corrupt | ErrorKind::Io => Ok(error),
+        _ => Err(error),
+    }
+}

@@ -1,0 +1,305 @@
+//! One pack: its bytes against its name, its entries against what they say of themselves, its table
+//! against the index.
+
+use crate::base::cancel::Cancel;
+use crate::base::hash::{StreamHasher, merge};
+use crate::base::id::ChunkId;
+use crate::base::limits::{CHUNK_BYTES, PACK_BYTES_MAX};
+use crate::base::verified::VerifiedChunk;
+use crate::chunk::ChunkDecoder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::EntryHead;
+use crate::format::layout::ObjectName;
+use crate::format::lists::DamagedCopy;
+use crate::format::location::Location;
+use crate::format::pack::TableRow;
+use crate::index::lookup::Index;
+use crate::monitor::Monitor;
+use crate::pack;
+use crate::scrub::ScrubLevel;
+use crate::scrub::health::PackDamage;
+use crate::scrub::listing::{Indexed, ListedPack};
+use crate::scrub::objects::damage;
+use crate::scrub::report::Finding;
+use crate::store::Store;
+
+/// Bytes that are read at once, and hashed while they are in the processor's cache.
+const READ_BYTES: usize = 1 << 20;
+/// Where that fails, bytes that are tried by themselves, so that a bad sector takes little with it.
+const RETRY_BYTES: usize = 64 << 10;
+/// How often a pack is read until its bytes have to be taken for what is stored.
+const ATTEMPTS: usize = 3;
+
+/// What the checks of all packs share.
+pub(super) struct PackChecks<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) index: &'a Index,
+    /// Whether all of the index can be read, so that what it does not show is not in it.
+    pub(super) is_index_whole: bool,
+    pub(super) level: ScrubLevel,
+    pub(super) cancel: &'a Cancel,
+}
+
+/// What was found out about a pack.
+#[derive(Debug, Default)]
+pub(super) struct PackReport {
+    /// Entries that were decoded.
+    pub(super) entries: u64,
+    /// Sum of their plain lengths, in bytes.
+    pub(super) plain_bytes: u64,
+    /// Whether it was read wrong at first.
+    pub(super) was_misread: bool,
+    /// What is wrong with it.
+    pub(super) damage: Option<PackFault>,
+}
+
+/// What is wrong with a pack.
+#[derive(Debug)]
+pub(super) struct PackFault {
+    /// In words.
+    pub(super) problem: String,
+    /// What can still be read of it through the index.
+    pub(super) rest: PackDamage,
+    /// Damaged entries that its table names and the index does not.
+    pub(super) unindexed: Vec<Finding>,
+}
+
+/// Checks packs, one after the other. Keeps its buffers; make one per thread.
+pub(super) struct PackChecker<'a> {
+    checks: &'a PackChecks<'a>,
+    decoder: ChunkDecoder,
+    bytes: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+/// What reading all of a pack gave.
+enum Bytes {
+    Intact,
+    Different,
+    /// Parts of it could not be read; they are zero in the buffer.
+    Unreadable(Error),
+}
+
+/// What was found out about the entries of a pack.
+#[derive(Default)]
+struct Tally {
+    entries: u64,
+    plain_bytes: u64,
+    /// Entries that are in the index just so, damaged ones too.
+    indexed: u64,
+    damaged: u64,
+    report: Vec<Finding>,
+    good: Vec<ChunkId>,
+    bad: Vec<ChunkId>,
+}
+
+impl<'a> PackChecker<'a> {
+    pub(super) fn new(checks: &'a PackChecks<'a>) -> Result<Self> {
+        let (bytes, plain) = (Vec::new(), Vec::with_capacity(CHUNK_BYTES));
+        Ok(Self { checks, decoder: ChunkDecoder::new()?, bytes, plain })
+    }
+
+    /// Checks a pack of which the index says `indexed`. [`ErrorKind::NotFound`] if it has
+    /// vanished.
+    pub(super) fn check(&mut self, listed: ListedPack, indexed: Indexed) -> Result<PackReport> {
+        let mut report = PackReport::default();
+        let problem = match self.read(listed, &mut report.was_misread)? {
+            Bytes::Intact
+                if self.checks.level < ScrubLevel::Chunks && indexed.end <= listed.len_bytes =>
+            {
+                return Ok(report);
+            }
+            Bytes::Intact => None,
+            Bytes::Different => Some("the bytes of the pack are not those of its name".to_owned()),
+            Bytes::Unreadable(error) => Some(error.chain()),
+        };
+        let tally = self.check_entries(listed, problem.is_none())?;
+        report.entries = tally.entries;
+        report.plain_bytes = tally.plain_bytes;
+        let problem = problem.or_else(|| match tally.damaged {
+            0 if tally.indexed == indexed.entries || !self.checks.is_index_whole => None,
+            0 => Some("the index names entries that the pack does not hold".to_owned()),
+            count => Some(format!("{count} of its entries cannot be read")),
+        });
+        report.damage = problem.map(|problem| {
+            let unindexed = tally.report;
+            PackFault { problem, rest: all_but(tally.good, tally.bad), unindexed }
+        });
+        Ok(report)
+    }
+
+    /// Reads the pack into the buffer, again if it is not what its name says.
+    fn read(&mut self, listed: ListedPack, was_misread: &mut bool) -> Result<Bytes> {
+        self.bytes.resize(listed.len_bytes.min(PACK_BYTES_MAX as u64) as usize, 0);
+        if listed.len_bytes > PACK_BYTES_MAX as u64 {
+            self.read_once(listed, true)?;
+            let what = format!("the pack has {} bytes, more than any has", listed.len_bytes);
+            return Ok(Bytes::Unreadable(Error::corrupt(what)));
+        }
+        for attempt in 0..ATTEMPTS {
+            let (hash, failure) = self.read_once(listed, attempt == 0)?;
+            if let Some(error) = failure {
+                return Ok(Bytes::Unreadable(error));
+            }
+            if hash == *listed.id.as_bytes() {
+                *was_misread = attempt > 0;
+                return Ok(Bytes::Intact);
+            }
+        }
+        Ok(Bytes::Different)
+    }
+
+    /// The hash of the bytes, and the first failure to read some of them.
+    fn read_once(
+        &mut self,
+        listed: ListedPack,
+        is_first: bool,
+    ) -> Result<([u8; 32], Option<Error>)> {
+        let name = ObjectName::pack(listed.id);
+        let mut hasher = StreamHasher::default();
+        let mut failure = None;
+        for (number, part) in self.bytes.chunks_mut(READ_BYTES).enumerate() {
+            if self.checks.cancel.is_requested() {
+                return Err(Error::new(ErrorKind::Cancelled, "the scrub was interrupted"));
+            }
+            let offset = (number * READ_BYTES) as u64;
+            if let Some(error) = read_part(self.checks.store, &name, offset, part)? {
+                failure.get_or_insert(error);
+            }
+            hasher.update(part);
+            if is_first {
+                self.checks.monitor.advance(part.len() as u64);
+            }
+        }
+        Ok((hasher.finish(), failure))
+    }
+
+    /// Decodes every entry. Of a pack whose table is gone these are what look like entries, and
+    /// only what can be decoded is one.
+    fn check_entries(&mut self, listed: ListedPack, is_intact: bool) -> Result<Tally> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let (rows, has_table) = match pack::parse_pack(listed.id, &bytes) {
+            Ok(contents) => (contents.rows, true),
+            Err(error) if is_intact => {
+                damage(error)?;
+                (pack::scan_entries(&bytes), false)
+            }
+            Err(_) => (pack::scan_entries(&bytes), false),
+        };
+        // An intact pack without a table was never a pack.
+        let mut tally = Tally { damaged: u64::from(is_intact && !has_table), ..Tally::default() };
+        for row in &rows {
+            let is_good = self.is_good(row, &bytes);
+            let is_indexed = self.is_indexed(listed, row);
+            tally.add(listed, row, is_good, is_indexed, has_table);
+        }
+        self.bytes = bytes;
+        Ok(tally)
+    }
+
+    /// Whether an entry decodes to the chunk that the row names, and says the same of itself. The
+    /// chaining values of its slices are checked too: single slices are proven by them.
+    fn is_good(&mut self, row: &TableRow, bytes: &[u8]) -> bool {
+        let start = row.offset as usize;
+        let Some(entry) = bytes.get(start..start + row.entry_len as usize) else {
+            return false;
+        };
+        let Ok(head) = EntryHead::decode(entry) else {
+            return false;
+        };
+        let agrees = head.chunk() == row.chunk
+            && head.kind() == row.kind
+            && head.plain_len() == row.plain_len as usize
+            && merge(&head.values()) == row.chunk;
+        let plain = std::mem::take(&mut self.plain);
+        match self.decoder.decode(row.chunk, entry, plain).map(VerifiedChunk::into_buffer) {
+            Ok(plain) => {
+                self.plain = plain;
+                agrees
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the index has the row just so. Where a damaged page of it hides that, the page is
+    /// the finding.
+    fn is_indexed(&self, listed: ListedPack, row: &TableRow) -> bool {
+        let TableRow { chunk, offset, entry_len, plain_len, kind } = *row;
+        let location = Location { pack: listed.id, offset, entry_len, plain_len, kind };
+        self.checks.index.locations(chunk).map_or(true, |found| found.contains(&location))
+    }
+}
+
+impl Tally {
+    fn add(
+        &mut self,
+        listed: ListedPack,
+        row: &TableRow,
+        is_good: bool,
+        is_indexed: bool,
+        has_table: bool,
+    ) {
+        self.indexed += u64::from(is_indexed);
+        if is_good {
+            self.entries += 1;
+            self.plain_bytes += u64::from(row.plain_len);
+            if is_indexed {
+                self.good.push(row.chunk);
+            }
+            return;
+        }
+        // What only looked like an entry is none, and missed only where the index has it.
+        if !has_table {
+            return;
+        }
+        self.damaged += 1;
+        self.bad.push(row.chunk);
+        if !is_indexed {
+            self.report.push(Finding::DamagedChunk {
+                copy: DamagedCopy { pack: listed.id, chunk: row.chunk },
+                kind: row.kind,
+                offset_bytes: row.offset,
+                plain_len: row.plain_len,
+                good_copies: 0,
+            });
+        }
+    }
+}
+
+/// A chunk that is twice in a pack is good only if both are: readers may take either.
+fn all_but(mut good: Vec<ChunkId>, mut bad: Vec<ChunkId>) -> PackDamage {
+    bad.sort_unstable();
+    good.retain(|chunk| bad.binary_search(chunk).is_err());
+    good.sort_unstable();
+    good.dedup();
+    PackDamage::AllBut(good)
+}
+
+/// Reads a part of a pack. What cannot be read is zero, and the first reason is given back.
+fn read_part(
+    store: &dyn Store,
+    name: &ObjectName,
+    offset_bytes: u64,
+    out: &mut [u8],
+) -> Result<Option<Error>> {
+    if failure(store.read_exact_at(name, offset_bytes, out))?.is_none() {
+        return Ok(None);
+    }
+    let mut failed = None;
+    for (number, part) in out.chunks_mut(RETRY_BYTES).enumerate() {
+        let at = offset_bytes + (number * RETRY_BYTES) as u64;
+        if let Some(error) = failure(store.read_exact_at(name, at, part))? {
+            part.fill(0);
+            failed.get_or_insert(error);
+        }
+    }
+    Ok(failed)
+}
+
+fn failure(read: Result<()>) -> Result<Option<Error>> {
+    match read {
+        Ok(()) => Ok(None),
+        Err(error) => damage(error).map(Some),
+    }
+}

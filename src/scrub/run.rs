@@ -1,0 +1,182 @@
+//! One scrub from its beginning to its end.
+
+use std::time::Instant;
+
+use rayon::ThreadPoolBuilder;
+
+use crate::base::cancel::Cancel;
+use crate::base::id::PackId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::commit::PointRecord;
+use crate::repo::Repository;
+use crate::scrub::ScrubLevel;
+use crate::scrub::entries::name_damage;
+use crate::scrub::health::{Health, PackDamage};
+use crate::scrub::listing::{Contents, ListedPack, confirm_missing, list_packs, read_index};
+use crate::scrub::objects::{Objects, check_objects};
+use crate::scrub::packs::PackChecks;
+use crate::scrub::points::MapWalk;
+use crate::scrub::record::Recorder;
+use crate::scrub::report::{AffectedDisk, Finding, Named, Recording, ScrubCounts, ScrubReport};
+use crate::scrub::sweep::{SweepState, sweep};
+
+/// Packs that are checked at once, at most. Each takes as much memory as it is long, which is
+/// 32 MiB as a rule.
+const WORKERS_MAX: usize = 8;
+
+/// How to scrub.
+#[derive(Debug, Clone)]
+pub struct ScrubOptions {
+    /// How deep to look.
+    pub level: ScrubLevel,
+    /// Threads that read and check packs; more than 8 are not used.
+    pub threads: usize,
+    /// Ends the run early. What was found by then is written down, and not reported.
+    pub cancel: Cancel,
+}
+
+/// Checks a repository. That something is damaged is no error; it is in the report, and written
+/// down for the next backup.
+///
+/// # Errors
+///
+/// Where nothing can be said: the repository cannot be listed, reading is forbidden, a newer
+/// release wrote it, or [`ErrorKind::Cancelled`].
+pub fn scrub(repo: &Repository, options: &ScrubOptions) -> Result<ScrubReport> {
+    let began = Instant::now();
+    let mut run = Run::new(repo, options);
+    repo.monitor().phase("objects", None);
+    let objects = check_objects(repo, &mut run.findings)?;
+    run.counts.objects = objects.count;
+    run.counts.points = objects.points.len() as u64;
+    let contents = read_index(repo, options.level, &mut run.findings, &mut run.counts)?;
+    let swept = run.check_packs(&contents);
+    let recording = run.record(&contents, &objects);
+    swept?;
+    let affected = run.walk(&contents, &objects.points)?;
+    run.findings.list.sort_unstable();
+    Ok(ScrubReport {
+        level: options.level,
+        counts: run.counts,
+        findings: run.findings.list,
+        findings_omitted: run.findings.omitted,
+        affected: affected.list,
+        affected_omitted: affected.omitted,
+        recording,
+        duration_ms: began.elapsed().as_millis() as u64,
+    })
+}
+
+struct Run<'a> {
+    repo: &'a Repository,
+    options: &'a ScrubOptions,
+    findings: Named<Finding>,
+    counts: ScrubCounts,
+    health: Health,
+}
+
+impl<'a> Run<'a> {
+    fn new(repo: &'a Repository, options: &'a ScrubOptions) -> Self {
+        Self {
+            repo,
+            options,
+            findings: Named::default(),
+            counts: ScrubCounts::default(),
+            health: Health::default(),
+        }
+    }
+
+    /// Lists packs, checks their bytes if the level asks for it, and finds out which are missing.
+    fn check_packs(&mut self, contents: &Contents) -> Result<()> {
+        let listed = list_packs(self.repo, contents, &mut self.health, &mut self.counts)?;
+        let is_unseen = |pack: &&PackId| !self.health.listed.contains(pack);
+        let mut unseen: Vec<PackId> = contents.packs.keys().filter(is_unseen).copied().collect();
+        let checked = match self.options.level {
+            ScrubLevel::List => {
+                self.report_cut_packs();
+                Ok(())
+            }
+            _ => self.sweep(contents, &listed, &mut unseen),
+        };
+        for pack in confirm_missing(self.repo, contents, unseen)? {
+            self.health.damaged.insert(pack, PackDamage::Missing);
+        }
+        checked
+    }
+
+    fn report_cut_packs(&mut self) {
+        for (pack, damage) in &self.health.damaged {
+            if let PackDamage::Cut(len) = damage {
+                let problem = format!("the pack has {len} bytes, which cannot be all of them");
+                self.findings.push(Finding::DamagedPack { pack: *pack, problem });
+            }
+        }
+    }
+
+    fn sweep(
+        &mut self,
+        contents: &Contents,
+        listed: &[ListedPack],
+        vanished: &mut Vec<PackId>,
+    ) -> Result<()> {
+        let options = self.options;
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(options.threads.clamp(1, WORKERS_MAX))
+            .thread_name(|n| format!("scrub-{n}"))
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Io, "cannot start threads").because(error))?;
+        self.repo.monitor().phase("packs", Some(self.counts.pack_bytes));
+        let checks = PackChecks {
+            store: &**self.repo.store(),
+            monitor: self.repo.monitor(),
+            index: &contents.index,
+            is_index_whole: contents.is_whole,
+            level: options.level,
+            cancel: &options.cancel,
+        };
+        let state = SweepState {
+            health: &mut self.health,
+            findings: &mut self.findings,
+            counts: &mut self.counts,
+            vanished,
+        };
+        sweep(&pool, &checks, contents, listed, state)
+    }
+
+    fn record(&mut self, contents: &Contents, objects: &Objects) -> Recording {
+        let mut recorder = Recorder::new(self.repo, objects);
+        for finding in &self.findings.list {
+            // So far these are entries that the index does not name; it may again.
+            if let Finding::DamagedChunk { copy, .. } = finding {
+                recorder.copy(*copy);
+            }
+        }
+        name_damage(contents, &self.health, &mut self.findings, &mut recorder);
+        recorder.finish()
+    }
+
+    /// Finds out which disks cannot be read: always at the level for it, at the others where
+    /// there is a reason to.
+    fn walk(&mut self, contents: &Contents, points: &[PointRecord]) -> Result<Named<AffectedDisk>> {
+        let has_reason = !self.health.damaged.is_empty()
+            || !contents.is_whole
+            || points.iter().any(|point| has_lost_root(contents, point));
+        if self.options.level < ScrubLevel::Points && !has_reason {
+            return Ok(Named::default());
+        }
+        let total = points.iter().map(PointRecord::size_bytes).sum();
+        self.repo.monitor().phase("restore points", Some(total));
+        let reader = self.repo.reader()?;
+        let cancel = &self.options.cancel;
+        let mut walk = MapWalk::new(reader, &self.health, self.repo.monitor(), cancel);
+        points.iter().try_for_each(|point| walk.point(point))?;
+        self.counts.disks = walk.disks;
+        Ok(walk.affected)
+    }
+}
+
+/// Whether the index does not know the root of a map, or cannot tell.
+fn has_lost_root(contents: &Contents, point: &PointRecord) -> bool {
+    let is_known = |root| contents.index.contains(root).unwrap_or(false);
+    point.disks.iter().any(|disk| !is_known(disk.map_root))
+}

@@ -1,0 +1,17 @@
+//! The real program, run on repositories of its own: what it prints, and how it exits.
+
+mod backup_image;
+mod concurrency;
+mod damage;
+mod errors;
+mod help;
+mod init;
+mod interrupt;
+mod list_show;
+mod mount;
+mod page;
+mod restore_disk;
+mod support;
+
+#[path = "../support/skip.rs"]
+mod skip;

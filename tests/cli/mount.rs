@@ -1,0 +1,83 @@
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::process::Child;
+use std::time::Duration;
+
+use crate::skip::{is_root, skip};
+use crate::support::{Lab, MIB, noise, signal, wait};
+
+/// How long a mount may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether this machine can mount; says so where it cannot.
+fn can_mount(test: &str) -> bool {
+    let opened = File::options().read(true).write(true).open("/dev/fuse");
+    match (is_root(), opened) {
+        (true, Ok(_)) => true,
+        (false, _) => no(test, "not root"),
+        (_, Err(error)) => no(test, &format!("/dev/fuse: {error}")),
+    }
+}
+
+fn no(test: &str, reason: &str) -> bool {
+    skip(test, reason);
+    false
+}
+
+/// Mounts, and returns the run with all that it has printed by then: `lines` lines.
+fn mount(lab: &Lab, more: &[&str], lines: usize) -> (Child, String) {
+    fs::create_dir_all(lab.path("mnt")).unwrap();
+    let mut child = lab.command(["mount", "mnt"].iter().chain(more)).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    for _ in 0..lines {
+        stdout.read_line(&mut text).unwrap();
+    }
+    (child, text)
+}
+
+#[test]
+fn a_mount_shows_the_disks_until_it_is_interrupted() {
+    if !can_mount("a_mount_shows_the_disks_until_it_is_interrupted") {
+        return;
+    }
+    let lab = Lab::new();
+    let bytes = noise(3 * MIB + 5, 1);
+    lab.back_up("web", &bytes);
+    let (child, text) = mount(&lab, &[], 2);
+    assert!(text.starts_with("mounted all restore points at mnt"), "{text}");
+    assert!(text.contains("fusermount3 -u mnt"), "{text}");
+    let mut shown = Vec::new();
+    File::open(lab.path("mnt/vms/web/latest/disk.raw")).unwrap().read_to_end(&mut shown).unwrap();
+    assert!(shown == bytes, "the mount shows what was backed up");
+    signal(&child, "INT");
+    wait(child, PATIENCE).expect(0);
+    assert_eq!(fs::read_dir(lab.path("mnt")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_mount_answers_with_one_document_and_ends_when_it_is_unmounted() {
+    if !can_mount("a_mount_answers_with_one_document_and_ends_when_it_is_unmounted") {
+        return;
+    }
+    let lab = Lab::new();
+    let (child, text) = mount(&lab, &["--json", "--cache", "32MiB"], 9);
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["mount"]["mountpoint"], "mnt");
+    assert_eq!(document["mount"]["cache_bytes"], 32 * MIB);
+    let unmounted = std::process::Command::new("umount").arg(lab.path("mnt")).status().unwrap();
+    assert!(unmounted.success());
+    wait(child, PATIENCE).expect(0);
+}
+
+#[test]
+fn a_directory_that_cannot_be_mounted_on_is_refused_with_a_hint() {
+    let lab = Lab::new();
+    let ran = lab.run(["mount", "missing"]).expect(1);
+    assert!(ran.stderr.contains("make the directory first"), "{ran:?}");
+    lab.run(["mount", "mnt", "--cache", "5"]).expect(2);
+    let inside = lab.repo().join("mnt");
+    fs::create_dir(&inside).unwrap();
+    let ran = lab.run(["mount", inside.to_str().unwrap()]).expect(1);
+    assert!(ran.stderr.contains("outside of the repository"), "{ran:?}");
+}
