@@ -197,7 +197,9 @@ mod tests {
     #[test]
     fn a_clean_report_says_what_was_not_looked_at() {
         let clean = ScrubReport { findings: Vec::new(), affected: Vec::new(), ..report() };
-        assert!(text(&clean).starts_with("no damage found (level chunks, 1 restore point, 3 packs"));
+        assert!(
+            text(&clean).starts_with("no damage found (level chunks, 1 restore point, 3 packs")
+        );
         let list = ScrubReport { level: ScrubLevel::List, ..clean };
         assert!(text(&list).contains("packs were not read"));
     }

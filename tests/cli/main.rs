@@ -11,6 +11,7 @@ mod list_show;
 mod mount;
 mod page;
 mod restore_disk;
+mod scrub;
 mod support;
 
 #[path = "../support/skip.rs"]
