@@ -6,13 +6,15 @@
 //! same run; their sum is the limit. A ratio of 1.00 would mean that nothing is lost between them.
 //!
 //! `cargo bench --bench data_path -- [--image FILE] [--runs N] [--threads N]`. Without an image one
-//! of about 1 GiB is made from the files of this system. Everything is in the page cache; the
+//! of 1.5 GiB is made from files of this system. Everything is in the page cache; the
 //! repository lies on the disk of the temporary directory, and is durable when the clock stops.
+
+#[path = "support/corpus.rs"]
+mod corpus;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -37,7 +39,7 @@ struct Options {
 fn main() {
     let options = options();
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    let image = options.image.clone().unwrap_or_else(|| make_image(scratch.path()));
+    let image = options.image.clone().unwrap_or_else(|| corpus::system_image(scratch.path()));
     let noise = make_noise(scratch.path(), 1 << 30);
     println!("threads {}, {} runs each, medians", options.threads, options.runs);
     header();
@@ -63,18 +65,6 @@ fn options() -> Options {
         }
     }
     options
-}
-
-/// An ext4 image with the files of this system.
-fn make_image(scratch: &Path) -> PathBuf {
-    let path = scratch.join("system.raw");
-    let status = Command::new("mkfs.ext4")
-        .args(["-q", "-d", "/usr/share"])
-        .args([path.as_os_str(), "1200M".as_ref()])
-        .status()
-        .expect("mkfs.ext4 is installed");
-    assert!(status.success(), "mkfs.ext4 -d /usr/share fits in 1200 MiB");
-    path
 }
 
 fn make_noise(scratch: &Path, len: usize) -> PathBuf {

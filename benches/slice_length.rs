@@ -4,13 +4,15 @@
 //! the stored size, the time to compress on one core, and the time of one verified 4 KiB read
 //! (decompress one slice, hash it, merge the stored chaining values).
 //!
-//! `cargo bench --bench slice_length -- [IMAGE]`. Without an image, one of about 1 GiB is made from
-//! the files of this system; one chunk of four is taken.
+//! `cargo bench --bench slice_length -- [IMAGE]`. Without an image, one of 1.5 GiB is made from
+//! files of this system; one chunk of four is taken.
+
+#[path = "support/corpus.rs"]
+mod corpus;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use zstd::bulk::{Compressor, Decompressor};
@@ -23,7 +25,7 @@ const RUNS: usize = 5;
 fn main() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let given = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let image = given.map_or_else(|| make_image(scratch.path()), PathBuf::from);
+    let image = given.map_or_else(|| corpus::system_image(scratch.path()), PathBuf::from);
     let chunks = sample(&image);
     println!("{} chunks that are not zero, medians of {RUNS} runs", chunks.len());
     println!("level   slice  stored/plain  against 1 MiB  compress GB/s  4 KiB read us");
@@ -116,18 +118,6 @@ fn sample(image: &Path) -> Vec<Vec<u8>> {
     };
     let all = (0..chunks).step_by(4).map(read);
     all.filter(|chunk| chunk.iter().any(|byte| *byte != 0)).collect()
-}
-
-/// An ext4 image with the files of this system.
-fn make_image(scratch: &Path) -> PathBuf {
-    let path = scratch.join("system.raw");
-    let status = Command::new("mkfs.ext4")
-        .args(["-q", "-d", "/usr/share"])
-        .args([path.as_os_str(), "1200M".as_ref()])
-        .status()
-        .expect("mkfs.ext4 is installed");
-    assert!(status.success(), "mkfs.ext4 -d /usr/share fits in 1200 MiB");
-    path
 }
 
 fn median(values: &mut [f64]) -> f64 {
