@@ -10,6 +10,7 @@ mod interrupt;
 mod list_show;
 mod mount;
 mod page;
+mod rebuild_stats;
 mod restore_disk;
 mod scrub;
 mod support;
