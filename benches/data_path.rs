@@ -20,15 +20,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use backstop::base::cancel::Cancel;
-use backstop::base::hash::ChunkHash;
-use backstop::base::limits::CHUNK_BYTES;
-use backstop::chunk::{ChunkEncoder, CompressionLevel, is_zero};
+use backstop::base::hash::{ChunkHash, blake3_256};
+use backstop::base::limits::{CHUNK_BYTES, PACK_BYTES_MAX};
+use backstop::chunk::{ChunkDecoder, ChunkEncoder, CompressionLevel, is_zero};
 use backstop::format::commit::DiskSource;
 use backstop::format::entry::EntryKind;
+use backstop::format::layout::{Area, ObjectName};
 use backstop::ingest::open::{Backing, ImageFormat, open_image};
 use backstop::ingest::{BackupOptions, DiskInput, Image, back_up};
+use backstop::pack::read_pack;
 use backstop::repo::{Environment, Repository};
-use backstop::store::DirStore;
+use backstop::restore::{RestoreOptions, Target, restore_disk};
+use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
+use backstop::store::{DirStore, Store};
 
 struct Options {
     image: Option<PathBuf>,
@@ -47,6 +51,9 @@ fn main() {
     bench.fresh("fresh, files of this system", &image);
     bench.fresh("fresh, incompressible", &noise);
     bench.identical("identical disk again", &image);
+    bench.restore("restore to a file", &image);
+    bench.scrub("scrub hash", &image, ScrubLevel::Hash);
+    bench.scrub("scrub chunks", &image, ScrubLevel::Chunks);
     bench.sparse();
 }
 
@@ -103,9 +110,7 @@ impl Bench<'_> {
 
     /// Backs an image up that the repository holds already.
     fn identical(&self, name: &str, image: &Path) {
-        let path = self.scratch.join("repository");
-        let repo = new_repo(&path);
-        self.back_up(&repo, image);
+        let (path, repo) = self.repo_with(image);
         let runs = (0..self.options.runs).map(|_| {
             let parts = self.parts(image);
             let seconds = time(|| self.back_up(&repo, image));
@@ -113,6 +118,54 @@ impl Bench<'_> {
         });
         report(name, image_bytes(image), runs.collect());
         fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    /// Restores an image to a new file. The limit reads each entry, decodes and hashes it, and
+    /// writes what comes out.
+    fn restore(&self, name: &str, image: &Path) {
+        let (path, repo) = self.repo_with(image);
+        let point = repo.points().expect("commits").remove(0);
+        let target = self.scratch.join("restored.raw");
+        let threads = self.options.threads;
+        let runs = (0..self.options.runs).map(|_| {
+            let limit = decode_part(&repo, threads) + self.write_part(data_bytes(image));
+            let options = RestoreOptions { threads, force: false, cancel: Cancel::default() };
+            let to = Target::Path(target.clone());
+            let seconds = time(|| {
+                restore_disk(&repo, &point.disks[0], to, &options).expect("the restore works");
+            });
+            fs::remove_file(&target).expect("the file can be removed");
+            (seconds, limit)
+        });
+        report(name, image_bytes(image), runs.collect());
+        fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    /// Scrubs a repository that holds an image. The limit reads the packs and hashes them; for
+    /// chunks it also decodes and hashes every entry.
+    fn scrub(&self, name: &str, image: &Path, level: ScrubLevel) {
+        let (path, repo) = self.repo_with(image);
+        let threads = self.options.threads;
+        let runs = (0..self.options.runs).map(|_| {
+            let limit = match level {
+                ScrubLevel::Chunks => decode_part(&repo, threads),
+                _ => hash_part(&repo, threads),
+            };
+            let options = ScrubOptions { level, threads, cancel: Cancel::default() };
+            let seconds = time(|| {
+                assert!(scrub(&repo, &options).expect("the scrub works").is_clean());
+            });
+            (seconds, limit)
+        });
+        report(name, image_bytes(image), runs.collect());
+        fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    fn repo_with(&self, image: &Path) -> (PathBuf, Repository) {
+        let path = self.scratch.join("repository");
+        let repo = new_repo(&path);
+        self.back_up(&repo, image);
+        (path, repo)
     }
 
     /// Backs up a disk of 10 TiB in which nothing was ever written.
@@ -204,6 +257,54 @@ struct Parts {
     zero_and_hash: f64,
     encode: f64,
     write: f64,
+}
+
+/// Reads every pack and hashes it.
+fn hash_part(repo: &Repository, threads: usize) -> f64 {
+    let packs = repo.store().list(Area::Packs).expect("packs");
+    time(|| {
+        each_worker(threads, packs.len() as u64, |claim| {
+            while let Some(number) = claim() {
+                let pack = repo.store().read(&packs[number as usize], PACK_BYTES_MAX);
+                std::hint::black_box(blake3_256(&pack.expect("the pack")));
+            }
+        });
+    })
+}
+
+/// Reads every entry, decodes it and hashes what comes out.
+fn decode_part(repo: &Repository, threads: usize) -> f64 {
+    let packs = repo.store().list(Area::Packs).expect("packs");
+    let ids: Vec<_> = packs.iter().filter_map(ObjectName::pack_id).collect();
+    time(|| {
+        each_worker(threads, ids.len() as u64, |claim| {
+            let mut decoder = ChunkDecoder::new().expect("zstd");
+            let mut plain = Vec::new();
+            while let Some(number) = claim() {
+                let name = ObjectName::pack(ids[number as usize]);
+                let bytes = repo.store().read(&name, PACK_BYTES_MAX).expect("the pack");
+                let contents = read_pack(&**repo.store(), ids[number as usize]).expect("a table");
+                for row in contents.rows {
+                    let entry = &bytes[row.offset as usize..][..row.entry_len as usize];
+                    let decoded = decoder.decode(row.chunk, entry, std::mem::take(&mut plain));
+                    plain = decoded.expect("what was stored").into_buffer();
+                }
+            }
+        });
+    })
+}
+
+/// Bytes of an image in chunks that are not zero.
+fn data_bytes(image: &Path) -> u64 {
+    let file = File::open(image).expect("the image");
+    let chunks = image_bytes(image).div_ceil(CHUNK_BYTES as u64);
+    let mut buffer = Vec::new();
+    let mut bytes = 0;
+    for index in 0..chunks {
+        read_chunk(&file, index, &mut buffer);
+        bytes += if is_zero(&buffer) { 0 } else { buffer.len() as u64 };
+    }
+    bytes
 }
 
 fn each_chunk(threads: usize, chunks: u64, work: impl Fn(u64, &mut Vec<u8>) + Sync) {

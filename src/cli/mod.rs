@@ -13,6 +13,7 @@ mod logger;
 mod mount;
 mod output;
 mod point_document;
+mod rebuild_index;
 mod repo_arg;
 mod restore_disk;
 mod scrub;
@@ -21,6 +22,7 @@ mod scrub_text;
 mod show;
 mod signals;
 mod size;
+mod stats;
 mod stdin;
 mod sys;
 mod terminal;
@@ -68,6 +70,8 @@ enum Command {
     #[command(subcommand)]
     Restore(RestoreCommand),
     Scrub(scrub::ScrubArgs),
+    RebuildIndex(rebuild_index::RebuildIndexArgs),
+    Stats(stats::StatsArgs),
 }
 
 /// Make a restore point
@@ -119,6 +123,8 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Mount(args) => mount::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
         Command::Scrub(args) => scrub::run(run, args),
+        Command::RebuildIndex(args) => rebuild_index::run(run, args),
+        Command::Stats(args) => stats::run(run, args),
     }
 }
 

@@ -95,7 +95,8 @@ fn remarks(report: &ScrubReport) -> String {
     let mut lines = String::new();
     if counts.misread_packs > 0 {
         lines += &format!(
-            "{} read wrong once and right when read again: check this machine's memory and cables\n",
+            "{} read wrong once and right when read again: this machine's memory or cables may be \
+             to blame\n",
             count(counts.misread_packs, "pack")
         );
     }
@@ -127,7 +128,7 @@ fn next(report: &ScrubReport) -> String {
             .to_owned(),
     };
     let vms: BTreeSet<_> = report.affected.iter().map(|disk| disk.vm.as_str()).collect();
-    let mut steps = vec!["copy the repository's medium or look after it: it may get worse".into()];
+    let mut steps = vec!["look at the medium of the repository: damage tends to grow".to_owned()];
     if !vms.is_empty() {
         let vms: Vec<_> = vms.into_iter().map(shell_word).collect();
         steps.push(format!("back up again what these VMs were backed up from: {}", vms.join(", ")));
@@ -160,7 +161,7 @@ mod tests {
             time: UtcTime::EPOCH,
             disk: "system".to_owned(),
             bytes: 6 << 20,
-            ranges: (0..6).map(|n| n * 4 << 20..(n * 4 + 1) << 20).collect(),
+            ranges: (0..6).map(|n| (n * 4) << 20..(n * 4 + 1) << 20).collect(),
             ranges_omitted: 2,
             cause: "the pack is missing".to_owned(),
         };

@@ -16,10 +16,11 @@ const TICK: Duration = Duration::from_millis(250);
 /// Problems that are shown and listed, one by one. More would help nobody and are only counted.
 const PROBLEMS_SHOWN: usize = 1000;
 
-const KNOWN_LENGTH: &str = "{msg:24!} {bar:24} {percent:>3} %  {binary_bytes:>11} of \
-                            {binary_total_bytes:11} {binary_bytes_per_sec:>13}  {eta:>4} left";
+/// Fits into 80 columns.
+const KNOWN_LENGTH: &str = "{msg:16!} {wide_bar} {percent:>3}% {binary_bytes:>10} of \
+                            {binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
 const UNKNOWN_LENGTH: &str =
-    "{msg:24!} {spinner} {binary_bytes:>11} {binary_bytes_per_sec:>13}  {elapsed:>4}";
+    "{msg:16!} {spinner} {binary_bytes:>10} {binary_bytes_per_sec:>12} {elapsed:>4}";
 
 /// Shows progress if stderr is a terminal, and every problem once.
 pub(super) struct Terminal {

@@ -14,6 +14,8 @@ pub enum SessionKind {
     Backup,
     /// Serves restore points.
     Mount,
+    /// Makes the index anew.
+    Rebuild,
 }
 
 /// The registration of a session; also the text of a VM's lock.

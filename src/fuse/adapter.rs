@@ -57,9 +57,9 @@ impl Adapter {
         }
     }
 
-    /// Whatever happens, the kernel takes the file as closed.
+    /// The kernel does not wait for the outcome of a close.
     fn close(&self, handle: FileHandle) {
-        let _done = self.guard(|| {
+        let _told_to_the_monitor = self.guard(|| {
             self.tree.close(HandleId(handle.0));
             Ok(())
         });

@@ -14,11 +14,22 @@ use crate::store::Store;
 pub fn publish_segment(
     store: &dyn Store,
     repo: RepoId,
-    mut entries: Vec<(ChunkId, Location)>,
+    entries: Vec<(ChunkId, Location)>,
 ) -> Result<Option<SegmentId>> {
     if entries.is_empty() {
         return Ok(None);
     }
+    publish_replacement(store, repo, entries, &[]).map(Some)
+}
+
+/// The same for a segment in whose place `superseded` are ignored from now on. It is published even
+/// without entries.
+pub fn publish_replacement(
+    store: &dyn Store,
+    repo: RepoId,
+    mut entries: Vec<(ChunkId, Location)>,
+    superseded: &[SegmentId],
+) -> Result<SegmentId> {
     // Packs are numbered in the order of their ids, so this is the order of pack numbers, too.
     entries.sort_unstable_by_key(place);
     entries.dedup_by_key(|entry| place(entry));
@@ -29,7 +40,7 @@ pub fn publish_segment(
         let pack_number = packs.partition_point(|pack| *pack < location.pack) as u32;
         writer.push(&encoded(*chunk, location, pack_number))?;
     }
-    writer.finish(&packs, &[]).map(Some)
+    writer.finish(&packs, superseded)
 }
 
 /// What tells one stored copy from another.

@@ -5,6 +5,7 @@ mod reader;
 mod writer;
 
 pub use reader::{
-    PackContents, parse_pack, read_entry, read_head, read_pack, read_stored, scan_entries,
+    PackContents, parse_pack, read_entry, read_head, read_pack, read_stored, read_what_can_be,
+    scan_entries,
 };
 pub use writer::{PackSink, PackTotals, PackWriter, PackWriterOptions};

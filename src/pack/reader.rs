@@ -3,13 +3,17 @@
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PACK_BYTES_MAX;
 use crate::base::units::SliceIndex;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec::DecodeError;
 use crate::format::entry::{ENTRY_HEAD_LEN_MAX, ENTRY_MAGIC, EntryHead};
 use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::format::pack::{PACK_FOOTER_LEN, PACK_HEADER_LEN, PackFooter, PackHeader, TableRow};
 use crate::store::Store;
+
+/// Where a read fails, bytes that are tried by themselves, so that a bad sector takes little with
+/// it.
+const RETRY_BYTES: usize = 64 << 10;
 
 /// Reads the whole entry at `location` into `buffer`. What it holds is not verified.
 pub fn read_entry(store: &dyn Store, location: &Location, buffer: &mut Vec<u8>) -> Result<()> {
@@ -81,6 +85,36 @@ pub fn read_pack(store: &dyn Store, pack: PackId) -> Result<PackContents> {
     store.read_exact_at(&name, range.start as u64, &mut table)?;
     let rows = footer.decode_table(&header, &table).map_err(place)?;
     Ok(PackContents { pack, header, rows })
+}
+
+/// Reads a part of a pack, however much of it can be read: the rest is zero in `out`, and the first
+/// reason is given back. Fails only for reasons that are none of the medium's.
+pub fn read_what_can_be(
+    store: &dyn Store,
+    name: &ObjectName,
+    offset_bytes: u64,
+    out: &mut [u8],
+) -> Result<Option<Error>> {
+    if damage(store.read_exact_at(name, offset_bytes, out))?.is_none() {
+        return Ok(None);
+    }
+    let mut first = None;
+    for (number, part) in out.chunks_mut(RETRY_BYTES).enumerate() {
+        let at = offset_bytes + (number * RETRY_BYTES) as u64;
+        if let Some(error) = damage(store.read_exact_at(name, at, part))? {
+            part.fill(0);
+            first.get_or_insert(error);
+        }
+    }
+    Ok(first)
+}
+
+fn damage(read: Result<()>) -> Result<Option<Error>> {
+    match read {
+        Ok(()) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the bytes of a whole pack say that it holds.

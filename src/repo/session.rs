@@ -244,7 +244,7 @@ fn fence_dead_sessions(store: &dyn Store) -> Result<()> {
     Ok(())
 }
 
-fn read_unusable(repo: &Repository) -> Result<Unusable> {
+pub(super) fn read_unusable(repo: &Repository) -> Result<Unusable> {
     let store = &**repo.store();
     let mut unusable = Unusable::default();
     for condemned in read_all(store, Area::Condemned, Condemned::decode)? {

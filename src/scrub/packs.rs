@@ -25,8 +25,6 @@ use crate::store::Store;
 
 /// Bytes that are read at once, and hashed while they are in the processor's cache.
 const READ_BYTES: usize = 1 << 20;
-/// Where that fails, bytes that are tried by themselves, so that a bad sector takes little with it.
-const RETRY_BYTES: usize = 64 << 10;
 /// How often a pack is read until its bytes have to be taken for what is stored.
 const ATTEMPTS: usize = 3;
 
@@ -164,7 +162,7 @@ impl<'a> PackChecker<'a> {
                 return Err(Error::new(ErrorKind::Cancelled, "the scrub was interrupted"));
             }
             let offset = (number * READ_BYTES) as u64;
-            if let Some(error) = read_part(self.checks.store, &name, offset, part)? {
+            if let Some(error) = pack::read_what_can_be(self.checks.store, &name, offset, part)? {
                 failure.get_or_insert(error);
             }
             hasher.update(part);
@@ -274,32 +272,4 @@ fn all_but(mut good: Vec<ChunkId>, mut bad: Vec<ChunkId>) -> PackDamage {
     good.sort_unstable();
     good.dedup();
     PackDamage::AllBut(good)
-}
-
-/// Reads a part of a pack. What cannot be read is zero, and the first reason is given back.
-fn read_part(
-    store: &dyn Store,
-    name: &ObjectName,
-    offset_bytes: u64,
-    out: &mut [u8],
-) -> Result<Option<Error>> {
-    if failure(store.read_exact_at(name, offset_bytes, out))?.is_none() {
-        return Ok(None);
-    }
-    let mut failed = None;
-    for (number, part) in out.chunks_mut(RETRY_BYTES).enumerate() {
-        let at = offset_bytes + (number * RETRY_BYTES) as u64;
-        if let Some(error) = failure(store.read_exact_at(name, at, part))? {
-            part.fill(0);
-            failed.get_or_insert(error);
-        }
-    }
-    Ok(failed)
-}
-
-fn failure(read: Result<()>) -> Result<Option<Error>> {
-    match read {
-        Ok(()) => Ok(None),
-        Err(error) => damage(error).map(Some),
-    }
 }

@@ -81,7 +81,8 @@ pub struct AffectedDisk {
     pub cause: String,
 }
 
-/// What became of the list of damaged copies, from which the next backup learns what to store again.
+/// What became of the list of damaged copies, from which the next backup learns what to store
+/// again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Recording {
     /// There was nothing to write down that was not written down before.

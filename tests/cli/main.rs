@@ -10,7 +10,9 @@ mod interrupt;
 mod list_show;
 mod mount;
 mod page;
+mod rebuild_stats;
 mod restore_disk;
+mod scrub;
 mod support;
 
 #[path = "../support/skip.rs"]

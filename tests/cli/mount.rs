@@ -3,6 +3,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
 use std::time::Duration;
 
+use crate::page::assert_promised;
 use crate::skip::{is_root, skip};
 use crate::support::{Lab, MIB, noise, signal, wait};
 
@@ -63,6 +64,7 @@ fn a_mount_answers_with_one_document_and_ends_when_it_is_unmounted() {
     let lab = Lab::new();
     let (child, text) = mount(&lab, &["--json", "--cache", "32MiB"], 9);
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_promised("### `backstop mount`", std::slice::from_ref(&document));
     assert_eq!(document["mount"]["mountpoint"], "mnt");
     assert_eq!(document["mount"]["cache_bytes"], 32 * MIB);
     let unmounted = std::process::Command::new("umount").arg(lab.path("mnt")).status().unwrap();

@@ -1,0 +1,268 @@
+//! Makes the index anew from the packs, which describe themselves.
+//!
+//! | step | what | if the machine stops after it |
+//! |---|---|---|
+//! | 1 | register a session; refuse to go beside a prune that has condemned packs | a registration that the next session clears |
+//! | 2 | list segments, then packs; read each pack's table, or scan the pack | as 1 |
+//! | 3 | publish segments in batches | entries that are in the index twice |
+//! | 4 | publish the last one, which replaces all segments that step 2 listed | old segments that are ignored |
+//! | 5 | delete those | nothing is left to do |
+//!
+//! Segments are listed before packs, so whatever a listed segment names was there when packs were
+//! listed. Segments that come later are left alone. A prune that begins later waits for this
+//! session before it takes packs out of the index, so none of them is put back.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
+
+use crate::base::cancel::Cancel;
+use crate::base::id::{ChunkId, PackId, SegmentId, SessionId};
+use crate::base::limits::{PACK_BYTES_MAX, PENDING_ENTRIES_MAX};
+use crate::chunk::ChunkDecoder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::layout::{Area, ObjectName};
+use crate::format::location::Location;
+use crate::format::pack::TableRow;
+use crate::format::session::{SessionKind, SessionRecord};
+use crate::index::builder::{publish_replacement, publish_segment};
+use crate::index::lookup::Index;
+use crate::index::merge::{merge, merge_due};
+use crate::pack;
+use crate::repo::Repository;
+use crate::repo::session::read_unusable;
+use crate::store::Held;
+
+/// What became of a rebuild.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// Packs that are there.
+    pub packs: u64,
+    /// Entries that the new index has; every copy counts.
+    pub entries: u64,
+    /// Packs whose table is damaged. Their entries were found by scanning, and each was decoded.
+    pub torn_packs: Vec<PackId>,
+    /// Packs in which nothing was found.
+    pub unreadable_packs: Vec<PackId>,
+    /// Segments that were replaced and deleted.
+    pub replaced_segments: u64,
+    /// Whether the old segments were kept because the medium did not let all packs be read: they
+    /// may know entries that can be read another time.
+    pub kept_old_segments: bool,
+    /// Duration, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Makes the index anew. What it had from before is used for nothing, so it may be damaged or gone.
+///
+/// Torn and unreadable packs are reported to the repository's monitor, too.
+///
+/// # Errors
+///
+/// [`ErrorKind::Busy`] while a prune deletes packs, [`ErrorKind::Cancelled`]; then the old index is
+/// still in use.
+pub fn rebuild_index(repo: &Repository, cancel: &Cancel) -> Result<RebuildReport> {
+    let began = Instant::now();
+    let session = RebuildSession::begin(repo)?;
+    let mut rebuild = Rebuild {
+        repo,
+        cancel,
+        pending: Vec::new(),
+        published: BTreeSet::new(),
+        is_complete: true,
+        report: RebuildReport::default(),
+    };
+    let rebuilt = rebuild.run();
+    session.end();
+    rebuilt?;
+    rebuild.report.duration_ms = began.elapsed().as_millis() as u64;
+    Ok(rebuild.report)
+}
+
+/// The registration that a prune waits for.
+struct RebuildSession<'a> {
+    repo: &'a Repository,
+    name: ObjectName,
+    _registration: Box<dyn Held>,
+}
+
+impl<'a> RebuildSession<'a> {
+    fn begin(repo: &'a Repository) -> Result<Self> {
+        let environment = repo.environment();
+        let record = SessionRecord {
+            kind: SessionKind::Rebuild,
+            vm: None,
+            began: environment.clock.now(),
+            host: environment.host.clone(),
+            pid: std::process::id(),
+        };
+        let name = ObjectName::session(SessionId::random(&*environment.chance));
+        let registration = repo.store().register(&name, &record.encode())?;
+        let session = Self { repo, name, _registration: registration };
+        match session.check_no_prune() {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.end();
+                Err(error)
+            }
+        }
+    }
+
+    /// A prune that has published its list before this session registered does not wait for it.
+    fn check_no_prune(&self) -> Result<()> {
+        let store = self.repo.store();
+        for list in store.list(Area::Condemned)? {
+            let Some(prune) = list.session_id() else { continue };
+            if store.is_held(&ObjectName::session(prune))? {
+                let what = "a prune is deleting packs; the index cannot be rebuilt beside it";
+                return Err(Error::new(ErrorKind::Busy, what).at(list.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the registration back. It decides nothing, so it needs no commit; one that stays is
+    /// cleared by the next session.
+    fn end(self) {
+        if let Err(problem) = self.repo.store().delete(&self.name) {
+            self.repo.monitor().problem(&problem);
+        }
+    }
+}
+
+struct Rebuild<'a> {
+    repo: &'a Repository,
+    cancel: &'a Cancel,
+    pending: Vec<(ChunkId, Location)>,
+    published: BTreeSet<SegmentId>,
+    /// Whether the medium let everything be read.
+    is_complete: bool,
+    report: RebuildReport,
+}
+
+impl Rebuild<'_> {
+    fn run(&mut self) -> Result<()> {
+        let store = self.repo.store();
+        let old = store.list(Area::Index)?;
+        let old: BTreeSet<SegmentId> = old.iter().filter_map(ObjectName::segment_id).collect();
+        let packs = store.list(Area::Packs)?;
+        let packs: Vec<PackId> = packs.iter().filter_map(ObjectName::pack_id).collect();
+        self.repo.monitor().phase("packs", None);
+        self.report.packs = packs.len() as u64;
+        for pack in packs {
+            if self.cancel.is_requested() {
+                return Err(Error::new(ErrorKind::Cancelled, "the rebuild was interrupted"));
+            }
+            self.read_pack(pack)?;
+            if self.pending.len() >= PENDING_ENTRIES_MAX {
+                self.publish_batch()?;
+            }
+        }
+        self.repo.monitor().phase("finishing", None);
+        self.replace(&old)?;
+        self.merge_segments();
+        Ok(())
+    }
+
+    fn read_pack(&mut self, pack: PackId) -> Result<()> {
+        let rows = match pack::read_pack(&**self.repo.store(), pack) {
+            Ok(contents) => contents.rows,
+            // Deleted since it was listed.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
+                let rows = self.scan_pack(pack)?;
+                let found = match rows.len() {
+                    0 => {
+                        self.report.unreadable_packs.push(pack);
+                        "nothing can be read of a pack".to_owned()
+                    }
+                    count => {
+                        self.report.torn_packs.push(pack);
+                        format!(
+                            "the table of a pack is gone; {count} entries were found without it"
+                        )
+                    }
+                };
+                let problem =
+                    Error::new(error.kind(), found).at(ObjectName::pack(pack).to_string());
+                self.repo.monitor().problem(&problem.because(error));
+                rows
+            }
+            Err(error) => return Err(error),
+        };
+        self.report.entries += rows.len() as u64;
+        self.pending.extend(rows.into_iter().map(|row| {
+            let TableRow { chunk, offset, entry_len, plain_len, kind } = row;
+            (chunk, Location { pack, offset, entry_len, plain_len, kind })
+        }));
+        Ok(())
+    }
+
+    /// The entries of a pack without a table. Nothing vouches for them but that they decode to what
+    /// they are named.
+    fn scan_pack(&mut self, pack: PackId) -> Result<Vec<TableRow>> {
+        let store = &**self.repo.store();
+        let name = ObjectName::pack(pack);
+        let len = store.len_bytes(&name)?.min(PACK_BYTES_MAX as u64);
+        let mut bytes = vec![0; len as usize];
+        if let Some(error) = pack::read_what_can_be(store, &name, 0, &mut bytes)? {
+            self.is_complete &= error.kind() != ErrorKind::Io;
+        }
+        let mut decoder = ChunkDecoder::new()?;
+        let mut plain = Vec::new();
+        let mut rows = pack::scan_entries(&bytes);
+        rows.retain(|row| {
+            let start = row.offset as usize;
+            let entry = &bytes[start..start + row.entry_len as usize];
+            match decoder.decode(row.chunk, entry, std::mem::take(&mut plain)) {
+                Ok(chunk) => {
+                    plain = chunk.into_buffer();
+                    true
+                }
+                Err(_) => false,
+            }
+        });
+        Ok(rows)
+    }
+
+    fn publish_batch(&mut self) -> Result<()> {
+        let entries = std::mem::take(&mut self.pending);
+        let id = publish_segment(&**self.repo.store(), self.repo.id(), entries)?;
+        self.published.extend(id);
+        Ok(())
+    }
+
+    /// Publishes the last batch in place of the old segments, and deletes them.
+    fn replace(&mut self, old: &BTreeSet<SegmentId>) -> Result<()> {
+        // A batch with the bytes of an old segment has its name, and stays.
+        let replaced: Vec<SegmentId> = old.difference(&self.published).copied().collect();
+        if !self.is_complete || replaced.is_empty() {
+            self.report.kept_old_segments = !replaced.is_empty();
+            return self.publish_batch();
+        }
+        let store = &**self.repo.store();
+        let entries = std::mem::take(&mut self.pending);
+        publish_replacement(store, self.repo.id(), entries, &replaced)?;
+        for id in &replaced {
+            store.delete(&ObjectName::segment(*id))?;
+        }
+        store.barrier(Area::Index)?;
+        self.report.replaced_segments = replaced.len() as u64;
+        Ok(())
+    }
+
+    /// Many batches make many segments. That they could not be merged is no failure of the rebuild.
+    fn merge_segments(&self) {
+        let store = &**self.repo.store();
+        let merged = read_unusable(self.repo).and_then(|unusable| {
+            let mut index = Index::load(store, self.repo.id(), self.repo.monitor())?;
+            while let Some(inputs) = merge_due(&index, &unusable.packs) {
+                merge(store, self.repo.id(), &inputs, &HashSet::new())?;
+                index = index.reload(store, self.repo.monitor())?;
+            }
+            Ok(())
+        });
+        if let Err(problem) = merged {
+            self.repo.monitor().problem(&problem);
+        }
+    }
+}
