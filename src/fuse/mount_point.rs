@@ -10,7 +10,7 @@ use crate::fuse::unmount;
 use crate::monitor::Monitor;
 
 /// The type of our file system, as `mount` and the table of mounts show it.
-pub(super) const KIND: &str = "fuse.backstop";
+const KIND: &str = "fuse.backstop";
 
 /// Makes sure that `given` is an existing empty directory apart from the repository, and says
 /// where it is without links. A dead mount of ours on it is taken away first, and told.
@@ -24,12 +24,10 @@ pub(super) fn prepare(
     if let Some(repo_path) = repo_path {
         check_apart(&path, repo_path)?;
     }
-    if let Some(Mount { kind, .. }) = mount_table::mount_at(&path)? {
-        // An own file system that was mounted for the purpose, empty, is a fine place.
-        if kind == KIND {
-            let what = "restore points are mounted there already; unmount it first";
-            return Err(Error::new(ErrorKind::Busy, what).at(path));
-        }
+    // An empty file system of another kind is as good a place as an empty directory.
+    if mount_table::mounts_at(&path)?.last().is_some_and(is_ours) {
+        let what = "restore points are mounted there already; unmount it first";
+        return Err(Error::new(ErrorKind::Busy, what).at(path));
     }
     let mut entries = fs::read_dir(&path).context("cannot mount on the directory", &path)?;
     if entries.next().is_some() {
@@ -46,8 +44,7 @@ fn take_over(given: &Path, monitor: &dyn Monitor) -> Result<()> {
         return Ok(());
     }
     let path = absolute(given).context("cannot find the directory", given)?;
-    let dead = mount_table::mount_at(&path)?.filter(|mount| mount.kind == KIND);
-    let Some(dead) = dead else {
+    let Some(dead) = mount_table::mounts_at(&path)?.pop().filter(is_ours) else {
         let what = "a dead mount of another program is in the way; unmount it first";
         return Err(Error::new(ErrorKind::Busy, what).at(path).because(error));
     };
@@ -55,6 +52,11 @@ fn take_over(given: &Path, monitor: &dyn Monitor) -> Result<()> {
     let what = "took over the mount of a process that was killed";
     monitor.problem(&Error::new(ErrorKind::Busy, what).at(path));
     Ok(())
+}
+
+/// Whether the mount is of this program.
+pub(super) fn is_ours(mount: &Mount) -> bool {
+    mount.kind == KIND
 }
 
 /// The path without links where its last part cannot be looked at.
@@ -92,7 +94,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let [repo, inside, place] = ["repo", "repo/inside", "place"].map(|name| root.join(name));
-        [&repo, &inside, &place].map(|path| fs::create_dir(path).unwrap());
+        for path in [&repo, &inside, &place] {
+            fs::create_dir(path).unwrap();
+        }
         assert_eq!(prepare(&place, Some(&repo), &VoidMonitor).unwrap(), place);
         assert_eq!(prepare(&place.join("../place"), None, &VoidMonitor).unwrap(), place);
         let missing = root.join("missing");

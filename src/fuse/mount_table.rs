@@ -21,10 +21,10 @@ pub(super) struct Mount {
     pub(super) kind: String,
 }
 
-/// The uppermost mount at exactly `path`, which has no links in it.
-pub(super) fn mount_at(path: &Path) -> Result<Option<Mount>> {
+/// The mounts at exactly `path`, which has no links in it; the uppermost is the last.
+pub(super) fn mounts_at(path: &Path) -> Result<Vec<Mount>> {
     let table = fs::read(TABLE).context("cannot tell what is mounted", Path::new(TABLE))?;
-    Ok(parse(&table).filter(|mount| mount.path == path).last())
+    Ok(parse(&table).filter(|mount| mount.path == path).collect())
 }
 
 fn parse(table: &[u8]) -> impl Iterator<Item = Mount> + '_ {

@@ -58,8 +58,8 @@ pub fn serve(
     let session = Session::new(adapter, &path, &config(options))
         .map_err(explain)
         .context("cannot mount", &path)?;
-    let mount = mount_table::mount_at(&path)?.filter(|mount| mount.kind == mount_point::KIND);
-    let Some(mount) = mount else {
+    let mount = mount_table::mounts_at(&path)?.pop();
+    let Some(mount) = mount.filter(mount_point::is_ours) else {
         return Err(Error::new(ErrorKind::Io, "the mount was gone at once").at(path));
     };
     raise_read_ahead(&mount);

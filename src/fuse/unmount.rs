@@ -15,13 +15,13 @@ pub(super) const HELPER: &str = "fusermount3";
 /// Takes the mount away, unless it is gone already; with `is_lazy` also while files on it are open,
 /// which stay usable until they are closed. [`ErrorKind::Busy`] if something is in the way.
 pub(super) fn unmount(mount: &Mount, is_lazy: bool) -> Result<()> {
-    match mount_table::mount_at(&mount.path)? {
-        None => return Ok(()),
-        Some(uppermost) if uppermost == *mount => {}
-        Some(_) => {
-            let what = "something else is mounted over the mount";
-            return Err(Error::new(ErrorKind::Busy, what).at(&mount.path));
-        }
+    let mounts = mount_table::mounts_at(&mount.path)?;
+    if !mounts.contains(mount) {
+        return Ok(());
+    }
+    if mounts.last() != Some(mount) {
+        let what = "something else is mounted over the mount";
+        return Err(Error::new(ErrorKind::Busy, what).at(&mount.path));
     }
     let error = match sys::unmount(&mount.path, is_lazy) {
         Ok(()) => return Ok(()),

@@ -1,0 +1,176 @@
+//! A process that serves a mount: this test binary, started anew.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use backstop::error::Error;
+use backstop::fuse::{MountOptions, serve};
+use backstop::monitor::Monitor;
+use backstop::repo::{Environment, Repository};
+use backstop::store::DirStore;
+
+use crate::run::{attempt, run};
+
+const REPO: &str = "BACKSTOP_TEST_MOUNT_REPO";
+const DIR: &str = "BACKSTOP_TEST_MOUNT_DIR";
+const LOG: &str = "BACKSTOP_TEST_MOUNT_LOG";
+const ALLOW_OTHER: &str = "BACKSTOP_TEST_MOUNT_ALLOW_OTHER";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Writes problems into a file, a line each.
+struct LogMonitor(PathBuf);
+
+impl LogMonitor {
+    fn line(&self, line: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(&self.0).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+}
+
+impl Monitor for LogMonitor {
+    fn phase(&self, _name: &str, _total_bytes: Option<u64>) {}
+    fn advance(&self, _bytes: u64) {}
+    fn problem(&self, problem: &Error) {
+        self.line(&format!("problem: {}", problem.chain()));
+    }
+}
+
+/// Does nothing unless another test of this binary started it.
+#[test]
+fn this_process_serves_a_mount_where_another_test_asks_for_one() {
+    let Some(repo_path) = std::env::var_os(REPO).map(PathBuf::from) else { return };
+    let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
+    let log = Arc::new(LogMonitor(std::env::var_os(LOG).unwrap().into()));
+    let environment = Environment { monitor: Arc::clone(&log) as _, ..Environment::default() };
+    let served = DirStore::open(&repo_path).and_then(|store| {
+        let repo = Repository::open(Arc::new(store), environment)?;
+        let allow_other = std::env::var_os(ALLOW_OTHER).is_some();
+        let options = MountOptions { allow_other, ..MountOptions::default() };
+        serve(repo, Some(&repo_path), &dir, &options, || log.line("ready"))
+    });
+    match served {
+        Ok(()) => log.line("ended"),
+        Err(error) => log.line(&format!("failed: {:?}: {}", error.kind(), error.chain())),
+    }
+}
+
+/// Who serves, and for whom.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Way {
+    pub(crate) allow_other: bool,
+    /// Serve as this user and group, not as root.
+    pub(crate) user: Option<u32>,
+}
+
+/// A mount that is gone when the value is dropped, whatever happens.
+pub(crate) struct Server {
+    child: Child,
+    dir: PathBuf,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Mounts the repository on a directory and waits until that is done.
+    pub(crate) fn mount(repo: &Path, dir: &Path) -> Self {
+        Self::mount_as(repo, dir, Way::default())
+    }
+
+    pub(crate) fn mount_as(repo: &Path, dir: &Path, way: Way) -> Self {
+        let server = Self::start(repo, dir, way);
+        let done =
+            |log: &str| log.lines().any(|line| line == "ready" || line.starts_with("failed"));
+        server.wait_for_log(done);
+        assert!(server.log().contains("ready"), "{}", server.log());
+        server
+    }
+
+    /// Starts a server that need not come far.
+    pub(crate) fn start(repo: &Path, dir: &Path, way: Way) -> Self {
+        // A log for each process: a mount point may have several, one after the other.
+        let log = (0..).map(|n| dir.with_extension(format!("log{n}")));
+        let log = log.into_iter().find(|log| !log.exists()).unwrap();
+        fs::write(&log, "").unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if let Some(user) = way.user {
+            std::os::unix::fs::chown(&log, Some(user), Some(user)).unwrap();
+            command.uid(user).gid(user);
+        }
+        if way.allow_other {
+            command.env(ALLOW_OTHER, "1");
+        }
+        let name = "server::this_process_serves_a_mount_where_another_test_asks_for_one";
+        command.args(["--exact", name, "--nocapture"]).env(REPO, repo).env(DIR, dir).env(LOG, &log);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        Self { child, dir: dir.to_owned(), log }
+    }
+
+    /// All that the process said, a line each.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.log().lines().filter_map(|l| l.strip_prefix("problem: ")).map(str::to_owned).collect()
+    }
+
+    pub(crate) fn wait_for_log(&self, is_there: impl Fn(&str) -> bool) {
+        wait_until(&format!("the log to say so: {}", self.log.display()), || is_there(&self.log()));
+    }
+
+    /// Sends a signal, by name.
+    pub(crate) fn signal(&self, name: &str) {
+        run("kill", ["-s", name, &self.child.id().to_string()]);
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "the server does not end: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills the process where it stands.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        assert_eq!(self.child.wait().unwrap().signal(), Some(9));
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.dir.join(path)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if is_mounted(&self.dir) {
+            attempt("umount", ["-l".as_ref(), self.dir.as_os_str()]);
+        }
+    }
+}
+
+/// Whether anything is mounted there.
+pub(crate) fn is_mounted(dir: &Path) -> bool {
+    let table = fs::read_to_string("/proc/self/mounts").unwrap();
+    table.lines().any(|line| line.split(' ').nth(1) == dir.to_str())
+}
+
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
