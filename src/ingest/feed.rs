@@ -202,3 +202,25 @@ impl Feed for StreamFeed {
         Ok(Some(Piece { index, read_bytes: buffer.len() as u64 }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Endless;
+
+    impl ImageStream for Endless {
+        fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+            Ok(out.len())
+        }
+    }
+
+    #[test]
+    fn an_interrupted_stream_fails_even_if_all_workers_wait_for_it() {
+        let (_feed, reader) = stream_feed(1);
+        let cancel = Cancel::default();
+        cancel.request();
+        let error = reader.run(&mut Endless, &Board::default(), &cancel).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+    }
+}

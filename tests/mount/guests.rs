@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use backstop::ingest::DiskInput;
+use backstop::ingest::open::{Backing, ImageFormat, open_image};
+use backstop::ingest::{DiskInput, Image};
 
 use crate::Place;
 use crate::guest::{
@@ -13,7 +14,8 @@ use crate::repo::disk_input;
 use crate::run::run;
 
 fn image_input(name: &str, image: &Path) -> DiskInput {
-    disk_input(name, &fs::read(image).unwrap())
+    let opened = open_image(image, Some(ImageFormat::Raw), Backing::Refuse).unwrap();
+    DiskInput { image: Image::Source(opened.source), ..disk_input(name, b"") }
 }
 
 /// Builds a guest, backs it up whole and as a partitioned disk, and reads its files from both.
@@ -78,8 +80,8 @@ fn a_loop_device_over_a_disk_reads_it_and_is_named_when_the_mount_should_end() {
     let mut server = place.mount();
     let disk = server.path("vms/vm/latest/sda.raw");
     let options = ["-r", "--direct-io=on", "--find", "--show"].map(str::to_owned);
-    let device = Loop(run("losetup", options.into_iter().chain([disk.display().to_string()])));
-    let path = device.0.trim().to_owned();
+    let said = run("losetup", options.into_iter().chain([disk.display().to_string()]));
+    let path = said.trim().to_owned();
     let device = Loop(path.clone());
     assert!(fs::read(&path).unwrap() == bytes);
     server.signal("TERM");
