@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use backstop::base::cancel::Cancel;
 use backstop::base::id::PackId;
+use backstop::diskmap::NodeSource;
 use backstop::error::{Error, ErrorKind};
 use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::Damaged;
@@ -76,6 +77,41 @@ fn progress_adds_up_to_what_was_announced() {
     assert_eq!(monitor.recorded().advanced_bytes, expected);
     assert_eq!(monitor.recorded().phases, ["objects", "packs", "restore points"]);
     assert_eq!(monitor.recorded().problems, [""; 0]);
+}
+
+#[test]
+fn a_lost_map_node_hides_what_it_covers_on_every_disk_that_shares_it() {
+    let store = DamagingStore::new(MemoryStore::new());
+    let repo = new_repo(Arc::new(store.clone()));
+    let mut bytes = vec![0; 600 * MIB + 5];
+    for index in [3, 255, 300, 512, 599] {
+        bytes[index * MIB..][..100].copy_from_slice(&noise(100, index as u64));
+    }
+    let first = back_up_bytes(&repo, "vm", &bytes).unwrap();
+    bytes[3 * MIB] ^= 1;
+    let second = back_up_bytes(&repo, "vm", &bytes).unwrap();
+    let reader = repo.reader().unwrap();
+    let lost = reader.node(first.disks[0].map_root).unwrap().child(1).unwrap();
+    assert_eq!(reader.node(second.disks[0].map_root).unwrap().child(1), Some(lost));
+    for copy in reader.index().locations(lost).unwrap() {
+        let offset_bytes = u64::from(copy.offset) + 100;
+        store.damage(&ObjectName::pack(copy.pack), Damage::FlippedBit { offset_bytes, bit: 1 });
+    }
+    let (chunk, place) = pack_of(&repo, &second, 599);
+    let offset_bytes = u64::from(place.offset) + 60;
+    store.damage(&ObjectName::pack(place.pack), Damage::FlippedBit { offset_bytes, bit: 1 });
+    let report = check(&repo, ScrubLevel::Points);
+    let mib = MIB as u64;
+    assert_eq!(report.affected.len(), 2);
+    for hit in &report.affected {
+        assert_eq!(hit.ranges, [256 * mib..512 * mib, 599 * mib..600 * mib]);
+        assert_eq!(hit.bytes, 257 * mib);
+        assert!(hit.cause.contains(&lost.to_string()), "{}", hit.cause);
+    }
+    let is_chunk = |finding: &Finding| matches!(finding, Finding::DamagedChunk { copy, .. } if copy.chunk == chunk);
+    assert_eq!(report.findings.iter().filter(|finding| is_chunk(finding)).count(), 1);
+    back_up_bytes(&repo, "vm", &bytes).unwrap();
+    assert_eq!(check(&repo, ScrubLevel::Points).affected, []);
 }
 
 #[test]
