@@ -1,11 +1,12 @@
 //! Hands out the chunks of a disk, one at a time, with their bytes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::cancel::Cancel;
 use crate::base::limits::{CHUNK_BYTES, DISK_BYTES_MAX};
+use crate::base::sync::lock;
 use crate::base::units::{ChunkGrid, ChunkIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::board::Board;
@@ -55,7 +56,7 @@ impl<'a> SourceFeed<'a> {
 
     /// Takes the next chunk that is not known to be all zero.
     fn claim(&self) -> Result<Option<ChunkIndex>> {
-        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cursor = lock(&self.cursor);
         while cursor.next < self.grid.chunk_count() {
             let index = ChunkIndex(cursor.next);
             let start = self.grid.chunk_offset(index);

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PENDING_ENTRIES_MAX;
+use crate::base::sync::lock;
 use crate::error::{Error, Result};
 use crate::format::lists::DamagedCopy;
 use crate::format::location::Location;
@@ -137,8 +138,4 @@ impl PackSink for SessionIndex {
         };
         if is_full { self.flush() } else { Ok(()) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
