@@ -108,8 +108,11 @@ fn a_lost_map_node_hides_what_it_covers_on_every_disk_that_shares_it() {
         assert_eq!(hit.bytes, 257 * mib);
         assert!(hit.cause.contains(&lost.to_string()), "{}", hit.cause);
     }
-    let is_chunk = |finding: &Finding| matches!(finding, Finding::DamagedChunk { copy, .. } if copy.chunk == chunk);
-    assert_eq!(report.findings.iter().filter(|finding| is_chunk(finding)).count(), 1);
+    let is_chunk = |finding: &&Finding| match finding {
+        Finding::DamagedChunk { copy, .. } => copy.chunk == chunk,
+        _ => false,
+    };
+    assert_eq!(report.findings.iter().filter(is_chunk).count(), 1);
     back_up_bytes(&repo, "vm", &bytes).unwrap();
     assert_eq!(check(&repo, ScrubLevel::Points).affected, []);
 }
