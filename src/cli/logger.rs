@@ -32,3 +32,13 @@ pub(super) fn install(verbose: bool) {
 fn level(verbose: bool) -> LevelFilter {
     if verbose { LevelFilter::Trace } else { LevelFilter::Warn }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_always_shown_and_the_rest_where_it_is_wanted() {
+        assert_eq!([level(false), level(true)], [LevelFilter::Warn, LevelFilter::Trace]);
+    }
+}

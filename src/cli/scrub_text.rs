@@ -81,7 +81,7 @@ fn affected_disk(disk: &AffectedDisk) -> String {
     let AffectedDisk { vm, time, disk: name, bytes, ranges, ranges_omitted, .. } = disk;
     let shown: Vec<_> = ranges.iter().take(RANGES_NAMED).map(range).collect();
     let more = (ranges.len() - shown.len()) as u64 + ranges_omitted;
-    let more = if more > 0 { format!(" and {} more", count(more, "range")) } else { String::new() };
+    let more = if more > 0 { format!(" and {}", count(more, "more range")) } else { String::new() };
     format!("{vm}@{time} disk {name:?}: {} at bytes {}{more}", Size(*bytes), shown.join(", "))
 }
 
