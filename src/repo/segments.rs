@@ -109,7 +109,7 @@ impl SessionIndex {
     }
 
     /// Merges segments where there are many, leaving those alone that refer to condemned packs.
-    /// Must be called before the session is decided; decision 5 (`docs/decisions/`) has the reason. A
+    /// Must be called before the session is decided: decision 5 in `docs/decisions` says why. A
     /// merge that fails leaves everything as it was, and stops no backup.
     pub(super) fn merge_if_many(&self) {
         let repo = &self.repo;
