@@ -9,5 +9,6 @@ pub mod clock;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod secret;
 pub mod units;
 pub mod verified;
