@@ -8,7 +8,7 @@ struct StderrLogger;
 
 impl Log for StderrLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && may_be_shown(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -21,6 +21,12 @@ impl Log for StderrLogger {
     fn flush(&self) {}
 }
 
+/// What libraries say in detail may hold what they send: passwords and tokens among it.
+fn may_be_shown(metadata: &Metadata<'_>) -> bool {
+    let module = metadata.target().split("::").next().unwrap_or_default();
+    matches!(module, "backstop" | "fuser") || metadata.level() <= LevelFilter::Warn
+}
+
 /// Installs the logger for the life of the process.
 pub(super) fn install(verbose: bool) {
     // Fails only where a logger is there already, and then that one is wanted.
@@ -31,4 +37,21 @@ pub(super) fn install(verbose: bool) {
 
 fn level(verbose: bool) -> LevelFilter {
     if verbose { LevelFilter::Trace } else { LevelFilter::Warn }
+}
+
+#[cfg(test)]
+mod tests {
+    use log::Level;
+
+    use super::*;
+
+    #[test]
+    fn details_of_other_libraries_are_never_shown() {
+        let shown = |target: &str, level: Level| {
+            may_be_shown(&Metadata::builder().target(target).level(level).build())
+        };
+        assert!(shown("backstop::ovirt::client", Level::Trace));
+        assert!(shown("fuser::session", Level::Debug) && shown("rustls::conn", Level::Warn));
+        assert!(!shown("reqwest::connect", Level::Debug) && !shown("backstopper", Level::Trace));
+    }
 }

@@ -12,6 +12,7 @@
 
 pub mod address;
 
+pub mod check;
 pub mod client;
 pub mod eligibility;
 pub mod facts;

@@ -14,6 +14,3 @@ mod session;
 pub use path::ApiPath;
 pub use retry::Patience;
 pub use session::{Engine, EngineOptions, fetch_internal_ca};
-
-#[cfg(test)]
-mod tests;

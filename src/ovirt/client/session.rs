@@ -12,7 +12,7 @@ use crate::base::chance::Chance;
 use crate::base::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ovirt::address::EngineUrl;
-use crate::ovirt::client::answer::{Answer, http, send};
+use crate::ovirt::client::answer::{Answer, Lost, http, send};
 use crate::ovirt::client::fault::error_of;
 use crate::ovirt::client::login::{FORM, LOGOUT_PATH, TOKEN_PATH, logout_form, token, token_form};
 use crate::ovirt::client::path::ApiPath;
@@ -23,6 +23,8 @@ const JSON: &str = "application/json";
 /// Where the engine shows its internal authority, to everybody.
 const CA_PATH: &str = "/ovirt-engine/services/pki-resource\
                        ?resource=ca-certificate&format=X509-PEM-CA";
+
+type Sent = std::result::Result<Answer, Lost>;
 
 /// What a session needs.
 pub struct EngineOptions {
@@ -66,12 +68,13 @@ impl Engine {
 
     /// Gets a token unless there is one.
     pub fn log_in(&self) -> Result<()> {
-        self.token().map(drop)
+        self.token().map(drop).map_err(Error::from)
     }
 
     /// Reads a document.
     pub fn get<T: DeserializeOwned>(&self, path: &ApiPath) -> Result<T> {
-        let looked = self.look(path).and_then(|answer| match answer.is_success() {
+        let looked = self.look(path).map_err(Error::from);
+        let looked = looked.and_then(|answer| match answer.is_success() {
             true => answer.json(),
             false => Err(error_of(&answer)),
         });
@@ -87,14 +90,14 @@ impl Engine {
     }
 
     /// Sends a request that only looks, again after failures that may pass.
-    fn look(&self, path: &ApiPath) -> Result<Answer> {
+    fn look(&self, path: &ApiPath) -> Sent {
         let patience = &self.options.patience;
         let mut failures = 0;
         loop {
             let looked = self.authorized(path);
             let may_pass = match &looked {
                 Ok(answer) => matches!(answer.status, 409 | 429 | 500..),
-                Err(error) => error.kind() == ErrorKind::Remote,
+                Err(lost) => lost.may_pass,
             };
             failures += 1;
             if !may_pass || failures >= patience.tries {
@@ -105,7 +108,7 @@ impl Engine {
     }
 
     /// Sends a request with the token, and with a new one if the engine has forgotten it.
-    fn authorized(&self, path: &ApiPath) -> Result<Answer> {
+    fn authorized(&self, path: &ApiPath) -> Sent {
         let used = self.token()?;
         let answer = self.send_get(path, &used)?;
         if answer.status != 401 {
@@ -115,7 +118,7 @@ impl Engine {
         self.send_get(path, &*self.token()?)
     }
 
-    fn send_get(&self, path: &ApiPath, token: &Secret) -> Result<Answer> {
+    fn send_get(&self, path: &ApiPath, token: &Secret) -> Sent {
         let url = format!("{}{path}", self.options.url);
         let request = self.http.get(url).header(ACCEPT, JSON).header("Version", "4");
         let request = request.header("Correlation-Id", &self.options.correlation);
@@ -125,13 +128,13 @@ impl Engine {
         let sent = send(request);
         let outcome = match &sent {
             Ok(answer) => answer.status.to_string(),
-            Err(error) => error.to_string(),
+            Err(lost) => lost.error.to_string(),
         };
         log::debug!("GET {path}: {outcome} after {} ms", began.elapsed().as_millis());
         sent
     }
 
-    fn token(&self) -> Result<Arc<Secret>> {
+    fn token(&self) -> std::result::Result<Arc<Secret>, Lost> {
         let mut held = self.held_token();
         if let Some(token) = &*held {
             return Ok(Arc::clone(token));
@@ -140,7 +143,12 @@ impl Engine {
         let form = token_form(user, password);
         // The engine compares this header as a whole.
         let request = self.http.post(format!("{url}{TOKEN_PATH}")).header(ACCEPT, JSON);
-        let new = Arc::new(token(&send_form(request, &form)?, user)?);
+        let answer = send_form(request, &form)?;
+        let new = token(&answer, user).map_err(|error| {
+            let may_pass = answer.status >= 500;
+            Lost { error, may_pass }
+        })?;
+        let new = Arc::new(new);
         *held = Some(Arc::clone(&new));
         Ok(new)
     }
@@ -160,7 +168,8 @@ impl Engine {
     fn log_out(&self) -> Result<()> {
         let Some(token) = self.held_token().take() else { return Ok(()) };
         let url = format!("{}{LOGOUT_PATH}", self.options.url);
-        send_form(self.http.post(url).header(ACCEPT, JSON), &logout_form(&token)).map(drop)
+        let sent = send_form(self.http.post(url).header(ACCEPT, JSON), &logout_form(&token));
+        sent.map(drop).map_err(Error::from)
     }
 }
 
@@ -183,7 +192,7 @@ fn bearer(token: &Secret) -> Result<HeaderValue> {
     Ok(header)
 }
 
-fn send_form(request: RequestBuilder, form: &Secret) -> Result<Answer> {
+fn send_form(request: RequestBuilder, form: &Secret) -> Sent {
     send(request.header(CONTENT_TYPE, FORM).body(form.expose().to_vec()))
 }
 

@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use crate::error::{Error, ErrorKind, Result};
 
 const FINGERPRINT_BYTES: usize = 32;
+/// Bytes that fill a line of 64 digits.
+const PEM_LINE_BYTES: usize = 48;
 
 /// A certificate, unparsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,30 @@ impl Certificate {
         let mut bytes = [0; FINGERPRINT_BYTES];
         bytes.copy_from_slice(digest(&SHA256, &self.0).as_ref());
         Fingerprint(bytes)
+    }
+
+    /// As PEM files hold it.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
+        for line in self.0.chunks(PEM_LINE_BYTES) {
+            base64(line, &mut text);
+            text.push('\n');
+        }
+        text + "-----END CERTIFICATE-----\n"
+    }
+}
+
+fn base64(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            let is_padding = digit > group.len();
+            out.push(if is_padding { '=' } else { char::from(DIGITS[value as usize]) });
+        }
     }
 }
 
@@ -87,6 +113,15 @@ mod tests {
     }
 
     #[test]
+    fn base64_is_that_of_everybody() {
+        for (bytes, digits) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foobar", "Zm9vYmFy")] {
+            let mut out = String::new();
+            base64(bytes.as_bytes(), &mut out);
+            assert_eq!(out, digits);
+        }
+    }
+
+    #[test]
     fn text_without_a_certificate_is_refused() {
         for text in ["", "hello", "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n"] {
             assert!(certificates(text.as_bytes()).is_err(), "{text}");
@@ -101,5 +136,7 @@ mod tests {
         let all = certificates((pem("a.test") + &pem("b.test")).as_bytes()).unwrap();
         assert_eq!(all.len(), 2);
         assert_ne!(all[0].fingerprint(), all[1].fingerprint());
+        let again: String = all.iter().map(Certificate::pem).collect();
+        assert_eq!(certificates(again.as_bytes()).unwrap(), all);
     }
 }

@@ -9,4 +9,4 @@ mod certificate;
 mod tls;
 
 pub use certificate::{Certificate, Fingerprint, certificates};
-pub use tls::{Anchor, Handshake, client_config, handshake};
+pub use tls::{Anchor, Handshake, client_config, handshake, is_distrust};

@@ -1,5 +1,6 @@
 //! Encrypted connections whose authority is read anew for each.
 
+use std::error::Error as StdError;
 use std::fs;
 use std::io;
 use std::net::TcpStream;
@@ -166,7 +167,7 @@ fn explain(error: &io::Error) -> Handshake {
         }
         CertificateError::NotValidForName => Handshake::OtherName(Vec::new()),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            Handshake::OtherName(presented.clone())
+            Handshake::OtherName(presented.iter().map(|name| plain_name(name)).collect())
         }
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
@@ -174,4 +175,19 @@ fn explain(error: &io::Error) -> Handshake {
         | CertificateError::NotValidYetContext { .. } => Handshake::OutOfTime,
         _ => Handshake::Failed(error.to_string()),
     }
+}
+
+/// `a.test` of `DnsName("a.test")`, as the library shows names.
+fn plain_name(shown: &str) -> String {
+    let inside = shown.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inside.unwrap_or(shown).trim_matches('"').to_owned()
+}
+
+/// Whether encryption failed, and not the network: another try would end in the same way.
+#[must_use]
+pub fn is_distrust(error: &(dyn StdError + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || inner.is_some_and(|inner| is_distrust(inner))
+        || error.source().is_some_and(is_distrust)
 }
