@@ -2,8 +2,10 @@
 //!
 //! `limit(parts)` is the time that the necessary parts take on the same cores when nothing waits
 //! for anything: reading, zero test and hash; for new data also compressing, decoding again and
-//! writing durably. Each part is measured alone over the same image, with the same threads, in the
-//! same run; their sum is the limit. A ratio of 1.00 would mean that nothing is lost between them.
+//! writing to the page cache. Each part is measured alone over the same image, with the same
+//! threads, in the same run; their sum is the limit. Syncs are waiting, so the limit has none,
+//! while every run of the product ends durable. A ratio of 1.00 would mean that nothing is lost
+//! between the parts, and that all waiting is hidden.
 //!
 //! `cargo bench --bench data_path -- [--image FILE] [--runs N] [--threads N]`. Without an image one
 //! of 1.5 GiB is made from files of this system. Everything is in the page cache; the
@@ -20,15 +22,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use backstop::base::cancel::Cancel;
-use backstop::base::hash::ChunkHash;
-use backstop::base::limits::CHUNK_BYTES;
-use backstop::chunk::{ChunkEncoder, CompressionLevel, is_zero};
+use backstop::base::hash::{ChunkHash, blake3_256};
+use backstop::base::limits::{CHUNK_BYTES, PACK_BYTES_MAX};
+use backstop::chunk::{ChunkDecoder, ChunkEncoder, CompressionLevel, is_zero};
 use backstop::format::commit::DiskSource;
 use backstop::format::entry::EntryKind;
+use backstop::format::layout::{Area, ObjectName};
 use backstop::ingest::open::{Backing, ImageFormat, open_image};
 use backstop::ingest::{BackupOptions, DiskInput, Image, back_up};
+use backstop::pack::read_pack;
 use backstop::repo::{Environment, Repository};
-use backstop::store::DirStore;
+use backstop::restore::{RestoreOptions, Target, restore_disk};
+use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
+use backstop::store::{DirStore, Store};
 
 struct Options {
     image: Option<PathBuf>,
@@ -47,6 +53,9 @@ fn main() {
     bench.fresh("fresh, files of this system", &image);
     bench.fresh("fresh, incompressible", &noise);
     bench.identical("identical disk again", &image);
+    bench.restore("restore to a file", &image);
+    bench.scrub("scrub hash", &image, ScrubLevel::Hash);
+    bench.scrub("scrub chunks", &image, ScrubLevel::Chunks);
     bench.sparse();
 }
 
@@ -103,9 +112,7 @@ impl Bench<'_> {
 
     /// Backs an image up that the repository holds already.
     fn identical(&self, name: &str, image: &Path) {
-        let path = self.scratch.join("repository");
-        let repo = new_repo(&path);
-        self.back_up(&repo, image);
+        let (path, repo) = self.repo_with(image);
         let runs = (0..self.options.runs).map(|_| {
             let parts = self.parts(image);
             let seconds = time(|| self.back_up(&repo, image));
@@ -113,6 +120,54 @@ impl Bench<'_> {
         });
         report(name, image_bytes(image), runs.collect());
         fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    /// Restores an image to a new file. The limit reads each entry, decodes and hashes it, and
+    /// writes what comes out.
+    fn restore(&self, name: &str, image: &Path) {
+        let (path, repo) = self.repo_with(image);
+        let point = repo.points().expect("commits").remove(0);
+        let target = self.scratch.join("restored.raw");
+        let threads = self.options.threads;
+        let runs = (0..self.options.runs).map(|_| {
+            let limit = decode_part(&repo, threads) + self.write_part(data_bytes(image), u64::MAX);
+            let options = RestoreOptions { threads, force: false, cancel: Cancel::default() };
+            let to = Target::Path(target.clone());
+            let seconds = time(|| {
+                restore_disk(&repo, &point.disks[0], to, &options).expect("the restore works");
+            });
+            fs::remove_file(&target).expect("the file can be removed");
+            (seconds, limit)
+        });
+        report(name, image_bytes(image), runs.collect());
+        fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    /// Scrubs a repository that holds an image. The limit reads the packs and hashes them; for
+    /// chunks it also decodes and hashes every entry.
+    fn scrub(&self, name: &str, image: &Path, level: ScrubLevel) {
+        let (path, repo) = self.repo_with(image);
+        let threads = self.options.threads;
+        let runs = (0..self.options.runs).map(|_| {
+            let limit = match level {
+                ScrubLevel::Chunks => decode_part(&repo, threads),
+                _ => hash_part(&repo, threads),
+            };
+            let options = ScrubOptions { level, threads, cancel: Cancel::default() };
+            let seconds = time(|| {
+                assert!(scrub(&repo, &options).expect("the scrub works").is_clean());
+            });
+            (seconds, limit)
+        });
+        report(name, image_bytes(image), runs.collect());
+        fs::remove_dir_all(&path).expect("the repository can be removed");
+    }
+
+    fn repo_with(&self, image: &Path) -> (PathBuf, Repository) {
+        let path = self.scratch.join("repository");
+        let repo = new_repo(&path);
+        self.back_up(&repo, image);
+        (path, repo)
     }
 
     /// Backs up a disk of 10 TiB in which nothing was ever written.
@@ -176,24 +231,32 @@ impl Bench<'_> {
                 }
             });
         });
-        let write = self.write_part(stored.into_inner());
+        let write = self.write_part(stored.into_inner(), 64 << 20);
         Parts { read, zero_and_hash: hashed - read, encode: encoded - hashed, write }
     }
 
-    /// Writes that many bytes in pieces of a pack, each durable, one after the other.
-    fn write_part(&self, bytes: u64) -> f64 {
-        let pack = vec![0x5a; 32 << 20];
+    /// Writes that many bytes to the page cache, in pieces of a chunk, over and over to the same
+    /// `window`. A backup gives the pages of a pack back once it is durable, so its window is a few
+    /// packs; a restored file takes as many pages as it has.
+    fn write_part(&self, bytes: u64, window: u64) -> f64 {
         let path = self.scratch.join("written");
-        fs::create_dir(&path).expect("a directory");
-        let seconds = time(|| {
-            for number in 0..bytes.div_ceil(pack.len() as u64) {
-                let len = (bytes - number * pack.len() as u64).min(pack.len() as u64) as usize;
-                let file = File::create(path.join(number.to_string())).expect("a file");
-                file.write_all_at(&pack[..len], 0).expect("room");
-                file.sync_data().expect("a disk that syncs");
-            }
-        });
-        fs::remove_dir_all(&path).expect("the directory can be removed");
+        let file = File::create(&path).expect("a file");
+        let pass = |bytes: u64| {
+            each_chunk(
+                self.options.threads,
+                bytes.div_ceil(CHUNK_BYTES as u64),
+                |index, buffer| {
+                    buffer.resize(CHUNK_BYTES, 0x5a);
+                    let offset = index * CHUNK_BYTES as u64 % window;
+                    file.write_all_at(buffer, offset).expect("room");
+                },
+            );
+        };
+        if window < bytes {
+            pass(window);
+        }
+        let seconds = time(|| pass(bytes));
+        fs::remove_file(&path).expect("the file can be removed");
         seconds
     }
 }
@@ -204,6 +267,54 @@ struct Parts {
     zero_and_hash: f64,
     encode: f64,
     write: f64,
+}
+
+/// Reads every pack and hashes it.
+fn hash_part(repo: &Repository, threads: usize) -> f64 {
+    let packs = repo.store().list(Area::Packs).expect("packs");
+    time(|| {
+        each_worker(threads, packs.len() as u64, |claim| {
+            while let Some(number) = claim() {
+                let pack = repo.store().read(&packs[number as usize], PACK_BYTES_MAX);
+                std::hint::black_box(blake3_256(&pack.expect("the pack")));
+            }
+        });
+    })
+}
+
+/// Reads every entry, decodes it and hashes what comes out.
+fn decode_part(repo: &Repository, threads: usize) -> f64 {
+    let packs = repo.store().list(Area::Packs).expect("packs");
+    let ids: Vec<_> = packs.iter().filter_map(ObjectName::pack_id).collect();
+    time(|| {
+        each_worker(threads, ids.len() as u64, |claim| {
+            let mut decoder = ChunkDecoder::new().expect("zstd");
+            let mut plain = Vec::new();
+            while let Some(number) = claim() {
+                let name = ObjectName::pack(ids[number as usize]);
+                let bytes = repo.store().read(&name, PACK_BYTES_MAX).expect("the pack");
+                let contents = read_pack(&**repo.store(), ids[number as usize]).expect("a table");
+                for row in contents.rows {
+                    let entry = &bytes[row.offset as usize..][..row.entry_len as usize];
+                    let decoded = decoder.decode(row.chunk, entry, std::mem::take(&mut plain));
+                    plain = decoded.expect("what was stored").into_buffer();
+                }
+            }
+        });
+    })
+}
+
+/// Bytes of an image in chunks that are not zero.
+fn data_bytes(image: &Path) -> u64 {
+    let file = File::open(image).expect("the image");
+    let chunks = image_bytes(image).div_ceil(CHUNK_BYTES as u64);
+    let mut buffer = Vec::new();
+    let mut bytes = 0;
+    for index in 0..chunks {
+        read_chunk(&file, index, &mut buffer);
+        bytes += if is_zero(&buffer) { 0 } else { buffer.len() as u64 };
+    }
+    bytes
 }
 
 fn each_chunk(threads: usize, chunks: u64, work: impl Fn(u64, &mut Vec<u8>) + Sync) {

@@ -10,5 +10,6 @@ pub mod hash;
 pub mod id;
 pub mod limits;
 pub mod secret;
+pub mod sync;
 pub mod units;
 pub mod verified;

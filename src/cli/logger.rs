@@ -54,4 +54,9 @@ mod tests {
         assert!(shown("fuser::session", Level::Debug) && shown("rustls::conn", Level::Warn));
         assert!(!shown("reqwest::connect", Level::Debug) && !shown("backstopper", Level::Trace));
     }
+
+    #[test]
+    fn warnings_are_always_shown_and_the_rest_where_it_is_wanted() {
+        assert_eq!([level(false), level(true)], [LevelFilter::Warn, LevelFilter::Trace]);
+    }
 }

@@ -81,7 +81,7 @@ fn affected_disk(disk: &AffectedDisk) -> String {
     let AffectedDisk { vm, time, disk: name, bytes, ranges, ranges_omitted, .. } = disk;
     let shown: Vec<_> = ranges.iter().take(RANGES_NAMED).map(range).collect();
     let more = (ranges.len() - shown.len()) as u64 + ranges_omitted;
-    let more = if more > 0 { format!(" and {} more", count(more, "range")) } else { String::new() };
+    let more = if more > 0 { format!(" and {}", count(more, "more range")) } else { String::new() };
     format!("{vm}@{time} disk {name:?}: {} at bytes {}{more}", Size(*bytes), shown.join(", "))
 }
 
@@ -128,7 +128,13 @@ fn next(report: &ScrubReport) -> String {
             .to_owned(),
     };
     let vms: BTreeSet<_> = report.affected.iter().map(|disk| disk.vm.as_str()).collect();
-    let mut steps = vec!["look at the medium of the repository: damage tends to grow".to_owned()];
+    let mut steps = Vec::new();
+    if report.counts.unindexed_packs > 0 && !vms.is_empty() {
+        let rebuild = "run `backstop rebuild-index`, then scrub again: what these disks miss may \
+                       lie in packs that the index does not know";
+        steps.push(rebuild.to_owned());
+    }
+    steps.push("look at the medium of the repository: damage tends to grow".to_owned());
     if !vms.is_empty() {
         let vms: Vec<_> = vms.into_iter().map(shell_word).collect();
         steps.push(format!("back up again what these VMs were backed up from: {}", vms.join(", ")));
@@ -185,6 +191,16 @@ mod tests {
         assert!(text.contains("and 4 more ranges\n"), "{text}");
         assert!(text.contains(" is missing, with 6 chunks"), "{text}");
         assert!(text.contains("were backed up from: 'mail server'\n"), "{text}");
+    }
+
+    #[test]
+    fn a_lost_index_is_rebuilt_before_anything_else() {
+        let rebuild = "next: run `backstop rebuild-index`";
+        assert!(!text(&report()).contains(rebuild));
+        let mut lost = report();
+        lost.counts.unindexed_packs = 3;
+        let text = text(&lost);
+        assert!(text.find(rebuild).unwrap() < text.find("next: look at").unwrap(), "{text}");
     }
 
     #[test]

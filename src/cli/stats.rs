@@ -67,12 +67,11 @@ fn document(stats: &RepoStats) -> StatsDocument {
 }
 
 fn text(stats: &RepoStats) -> String {
-    let points = count(stats.points, "restore point");
     let (vms, disks) = (count(stats.vms, "VM"), count(stats.disks, "disk"));
     let packs = count(stats.packs, "pack");
     let segments = count(stats.segments, "segment");
     let mut rows = vec![
-        ("Restore points", format!("{points} of {vms}, {disks}")),
+        ("Restore points", format!("{} of {vms}, with {disks}", stats.points)),
         ("Disk space", format!("{}, all disks of all points", Size(stats.logical_bytes))),
         ("Newest points", format!("{}, those of each VM", Size(stats.latest_bytes))),
         ("Stored", Size(stats.stored_bytes()).to_string()),
@@ -102,7 +101,7 @@ mod tests {
             ..RepoStats::default()
         };
         let text = text(&stats);
-        assert!(text.contains("Restore points  3 restore points of 1 VM, 0 disks\n"), "{text}");
+        assert!(text.contains("Restore points  3 of 1 VM, with 0 disks\n"), "{text}");
         assert!(text.contains("Ratio           3.3, "), "{text}");
     }
 }

@@ -13,6 +13,7 @@ use fuser::{
     ReplyStatfs, ReplyXattr, Request,
 };
 
+use crate::base::clock::UtcTime;
 use crate::base::limits::CHUNK_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::errno::errno;
@@ -56,14 +57,16 @@ impl Adapter {
         }
     }
 
+    /// The kernel does not wait for the outcome of a close.
+    fn close(&self, handle: FileHandle) {
+        let _told_to_the_monitor = self.guard(|| {
+            self.tree.close(HandleId(handle.0));
+            Ok(())
+        });
+    }
+
     fn file_attr(&self, attr: &Attr) -> FileAttr {
-        let time = SystemTime::UNIX_EPOCH;
-        let seconds = Duration::from_secs(attr.time.unix_seconds().unsigned_abs());
-        let time = match attr.time.unix_seconds() {
-            0.. => time.checked_add(seconds),
-            _ => time.checked_sub(seconds),
-        }
-        .unwrap_or(time);
+        let time = system_time(attr.time);
         FileAttr {
             ino: INodeNo(attr.ino.0),
             size: attr.size_bytes,
@@ -187,7 +190,7 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let _answered_anyway = self.guard(|| Ok(self.tree.close(HandleId(handle.0))));
+        self.close(handle);
         reply.ok();
     }
 
@@ -228,7 +231,7 @@ impl Filesystem for Adapter {
         _: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        let _answered_anyway = self.guard(|| Ok(self.tree.close(HandleId(handle.0))));
+        self.close(handle);
         reply.ok();
     }
 
@@ -293,6 +296,16 @@ fn file_type(kind: FileKind) -> FileType {
         FileKind::File => FileType::RegularFile,
         FileKind::Link => FileType::Symlink,
     }
+}
+
+fn system_time(time: UtcTime) -> SystemTime {
+    let epoch = SystemTime::UNIX_EPOCH;
+    let seconds = Duration::from_secs(time.unix_seconds().unsigned_abs());
+    let time = match time < UtcTime::EPOCH {
+        true => epoch.checked_sub(seconds),
+        false => epoch.checked_add(seconds),
+    };
+    time.unwrap_or(epoch)
 }
 
 fn kept(attr: &Attr) -> Duration {

@@ -123,18 +123,11 @@ fn check_device() -> Result<()> {
         _ => "this user may not use FUSE",
     };
     opened.context(what, Path::new(DEVICE))?;
-    if sys::effective_ids().0 != 0 && !is_helper_there() {
+    if sys::effective_ids().0 != 0 && unmount::find_helper().is_none() {
         let what = "an ordinary user needs fusermount3 to mount: install the package fuse3";
         return Err(Error::new(ErrorKind::Unsupported, what));
     }
     Ok(())
-}
-
-fn is_helper_there() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_in = |directory: &Path| directory.join(unmount::HELPER).is_file();
-    std::env::split_paths(&path).any(|directory| is_in(&directory))
-        || ["/sbin", "/bin"].iter().any(|directory| is_in(Path::new(directory)))
 }
 
 /// Puts a word to what the helper refuses.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, ErrorKind, IoContext, Result};
@@ -10,7 +10,15 @@ use crate::fuse::mount_table::{self, Mount};
 use crate::fuse::sys;
 
 /// The program that mounts and unmounts for ordinary users.
-pub(super) const HELPER: &str = "fusermount3";
+const HELPER: &str = "fusermount3";
+
+/// Where the helper is; none if it is not installed.
+pub(super) fn find_helper() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // The last two even where PATH does not name them: they are where systems put it.
+    let directories = std::env::split_paths(&path).chain(["/bin", "/sbin"].map(PathBuf::from));
+    directories.map(|directory| directory.join(HELPER)).find(|helper| helper.is_file())
+}
 
 /// Takes the mount away, unless it is gone already; with `is_lazy` also while files on it are open,
 /// which stay usable until they are closed. [`ErrorKind::Busy`] if something is in the way.
@@ -38,7 +46,7 @@ pub(super) fn unmount(mount: &Mount, is_lazy: bool) -> Result<()> {
 }
 
 fn unmount_by_helper(path: &Path, is_lazy: bool) -> Result<()> {
-    let mut helper = Command::new(HELPER);
+    let mut helper = Command::new(find_helper().unwrap_or_else(|| HELPER.into()));
     helper.arg("-u").args(is_lazy.then_some("-z")).arg("--").arg(path);
     helper.stdin(Stdio::null());
     let output = helper.output().context("cannot run fusermount3 to unmount", path)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::base::id::ChunkId;
+use crate::base::sync::lock;
 use crate::base::units::{ChunkGrid, ChunkIndex};
 use crate::diskmap::{MapBuilder, NodeSink};
 use crate::error::{Error, Result};
@@ -121,6 +122,6 @@ impl Board {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

@@ -1,11 +1,12 @@
 //! Hands out the chunks of a disk, one at a time, with their bytes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::cancel::Cancel;
 use crate::base::limits::{CHUNK_BYTES, DISK_BYTES_MAX};
+use crate::base::sync::lock;
 use crate::base::units::{ChunkGrid, ChunkIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::board::Board;
@@ -55,7 +56,7 @@ impl<'a> SourceFeed<'a> {
 
     /// Takes the next chunk that is not known to be all zero.
     fn claim(&self) -> Result<Option<ChunkIndex>> {
-        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cursor = lock(&self.cursor);
         while cursor.next < self.grid.chunk_count() {
             let index = ChunkIndex(cursor.next);
             let start = self.grid.chunk_offset(index);
@@ -200,5 +201,27 @@ impl Feed for StreamFeed {
         // At the end of the stream nobody takes empty buffers any more.
         let _reader_is_gone = self.empty.send(used).is_err();
         Ok(Some(Piece { index, read_bytes: buffer.len() as u64 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Endless;
+
+    impl ImageStream for Endless {
+        fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+            Ok(out.len())
+        }
+    }
+
+    #[test]
+    fn an_interrupted_stream_fails_even_if_all_workers_wait_for_it() {
+        let (_feed, reader) = stream_feed(1);
+        let cancel = Cancel::default();
+        cancel.request();
+        let error = reader.run(&mut Endless, &Board::default(), &cancel).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 }

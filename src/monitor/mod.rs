@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use crate::base::sync::lock;
 use crate::error::Error;
 
 /// Told by the library what happens; the terminal, a log and a test each implement it.
@@ -50,7 +51,7 @@ impl RecordingMonitor {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Recorded) -> T) -> T {
-        f(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        f(&mut lock(&self.state))
     }
 }
 

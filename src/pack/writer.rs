@@ -3,7 +3,7 @@
 //! A few buffers go round. When all of them wait to be published, appending waits too: a slow disk
 //! slows the backup down and never fills the memory.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::base::chance::Chance;
 use crate::base::id::{ChunkId, PackId, RepoId};
 use crate::base::limits::PACK_TARGET_BYTES;
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::EntryKind;
 use crate::format::layout::ObjectName;
@@ -169,8 +170,4 @@ impl Publisher {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Io, "writing stopped after an earlier failure")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
 //! Chunks that a session has taken on to store and that its index does not show yet.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::base::id::ChunkId;
+use crate::base::sync::lock;
 
 const SHARDS: usize = 16;
 
@@ -26,6 +27,6 @@ impl Claims {
 
     fn shard(&self, chunk: ChunkId) -> MutexGuard<'_, HashSet<ChunkId>> {
         let shard = &self.shards[usize::from(chunk.as_bytes()[0]) % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(shard)
     }
 }

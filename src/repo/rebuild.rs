@@ -2,10 +2,10 @@
 //!
 //! | step | what | if the machine stops after it |
 //! |---|---|---|
-//! | 1 | register a session; refuse to go beside a prune that has condemned packs | a registration that the next session clears |
-//! | 2 | list segments, then packs; read each pack's table, or scan the pack | as 1 |
-//! | 3 | publish segments in batches | entries that are in the index twice |
-//! | 4 | publish the last one, which replaces all segments that step 2 listed | old segments that are ignored |
+//! | 1 | register a session, look for a prune at work | a dead registration |
+//! | 2 | list segments, then packs; read tables, scan torn packs | as 1 |
+//! | 3 | publish segments in batches | entries that are there twice |
+//! | 4 | publish the last one in place of what step 2 listed | old segments, ignored |
 //! | 5 | delete those | nothing is left to do |
 //!
 //! Segments are listed before packs, so whatever a listed segment names was there when packs were
@@ -61,11 +61,21 @@ pub struct RebuildReport {
 /// [`ErrorKind::Busy`] while a prune deletes packs, [`ErrorKind::Cancelled`]; then the old index is
 /// still in use.
 pub fn rebuild_index(repo: &Repository, cancel: &Cancel) -> Result<RebuildReport> {
+    rebuild_in_batches(repo, cancel, PENDING_ENTRIES_MAX)
+}
+
+/// The same with segments of about that many entries, which bound the memory.
+fn rebuild_in_batches(
+    repo: &Repository,
+    cancel: &Cancel,
+    batch_entries: usize,
+) -> Result<RebuildReport> {
     let began = Instant::now();
     let session = RebuildSession::begin(repo)?;
     let mut rebuild = Rebuild {
         repo,
         cancel,
+        batch_entries,
         pending: Vec::new(),
         published: BTreeSet::new(),
         is_complete: true,
@@ -132,6 +142,7 @@ impl<'a> RebuildSession<'a> {
 struct Rebuild<'a> {
     repo: &'a Repository,
     cancel: &'a Cancel,
+    batch_entries: usize,
     pending: Vec<(ChunkId, Location)>,
     published: BTreeSet<SegmentId>,
     /// Whether the medium let everything be read.
@@ -153,7 +164,7 @@ impl Rebuild<'_> {
                 return Err(Error::new(ErrorKind::Cancelled, "the rebuild was interrupted"));
             }
             self.read_pack(pack)?;
-            if self.pending.len() >= PENDING_ENTRIES_MAX {
+            if self.pending.len() >= self.batch_entries {
                 self.publish_batch()?;
             }
         }
@@ -263,6 +274,39 @@ impl Rebuild<'_> {
         });
         if let Err(problem) = merged {
             self.repo.monitor().problem(&problem);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::{ChunkEncoder, CompressionLevel};
+    use crate::format::commit::BackupStats;
+    use crate::repo::{BackupSession, Environment};
+    use crate::store::testing::MemoryStore;
+    use std::sync::Arc;
+
+    fn entries(repo: &Repository) -> Vec<(ChunkId, Location)> {
+        let index = Index::load(&**repo.store(), repo.id(), repo.monitor()).unwrap();
+        index.entries().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn batches_that_are_there_already_are_not_deleted_as_old_ones() {
+        let store = Arc::new(MemoryStore::new());
+        let repo = Repository::create(store, Environment::default()).unwrap();
+        let mut encoder = ChunkEncoder::new(CompressionLevel::default()).unwrap();
+        for number in 0..5 {
+            let session = BackupSession::begin(&repo, "vm").unwrap();
+            session.put_chunk(&mut encoder, &[number; 100]).unwrap();
+            session.commit(Vec::new(), |_| BackupStats::default()).unwrap();
+        }
+        let before = entries(&repo);
+        assert_eq!(before.len(), 5);
+        for batch_entries in [1, 1, 2, 2, 100, 1] {
+            rebuild_in_batches(&repo, &Cancel::default(), batch_entries).unwrap();
+            assert_eq!(entries(&repo), before, "batches of {batch_entries}");
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PENDING_ENTRIES_MAX;
+use crate::base::sync::lock;
 use crate::error::{Error, Result};
 use crate::format::lists::DamagedCopy;
 use crate::format::location::Location;
@@ -108,8 +109,8 @@ impl SessionIndex {
     }
 
     /// Merges segments where there are many, leaving those alone that refer to condemned packs.
-    /// Must be called before the session is decided (`docs/decisions/0005-merges-inside-sessions.md`).
-    /// A merge that fails leaves everything as it was, and is no reason to have no backup.
+    /// Must be called before the session is decided; `docs/decisions/0005-merges-inside-sessions.md`
+    /// has the reason. A merge that fails leaves everything as it was, and stops no backup.
     pub(super) fn merge_if_many(&self) {
         let repo = &self.repo;
         if let Some(inputs) = merge_due(&self.index(), &self.unusable.packs)
@@ -137,8 +138,4 @@ impl PackSink for SessionIndex {
         };
         if is_full { self.flush() } else { Ok(()) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -121,3 +121,51 @@ fn open_exclusive(path: &Path) -> Result<File> {
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file stands in for the device: it takes the same calls.
+    fn device(method: usize, bytes: &[u8]) -> BlockDevice {
+        let device = tempfile::tempfile().unwrap();
+        device.write_all_at(bytes, 0).unwrap();
+        BlockDevice { device, path: PathBuf::from("device"), method: AtomicUsize::new(method) }
+    }
+
+    #[test]
+    fn every_way_to_zero_zeroes_the_range_and_nothing_beside_it() {
+        let old = vec![7; 3 * CHUNK_BYTES];
+        for method in 0..=METHODS.len() {
+            for (start, end) in [(0, 0), (1, 2), (4095, 8193), (8192, 12288), (5, 2 * CHUNK_BYTES)]
+            {
+                let sink = device(method, &old);
+                sink.zero(start as u64, (end - start) as u64).unwrap();
+                let mut found = vec![0; old.len()];
+                sink.device.read_exact_at(&mut found, 0).unwrap();
+                let mut expected = old.clone();
+                expected[start..end].fill(0);
+                assert!(found == expected, "method {method}, {start}..{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_that_refuses_one_way_is_asked_for_the_next_and_not_again() {
+        // A pipe can be zeroed in no way at all.
+        let (_reader, writer) = io::pipe().unwrap();
+        let device = File::from(std::os::fd::OwnedFd::from(writer));
+        let sink = BlockDevice { device, path: PathBuf::from("pipe"), method: AtomicUsize::new(0) };
+        assert!(sink.zero(0, BLOCK_BYTES).is_err());
+        assert!(is_refusal(&io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
+        assert!(!is_refusal(&io::Error::from_raw_os_error(libc::EIO)));
+    }
+
+    #[test]
+    fn what_is_no_block_device_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = |force| BlockDevice::open(file.path(), 1, force).unwrap_err().kind();
+        assert_eq!(open(true), ErrorKind::Invalid);
+        assert_eq!(open(false), ErrorKind::AlreadyExists);
+    }
+}

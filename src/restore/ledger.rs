@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::base::hash::ChunkHash;
 use crate::base::id::ChunkId;
+use crate::base::sync::lock;
 use crate::base::units::{ChunkGrid, ChunkIndex};
 use crate::diskmap::{MapBuilder, NodeSink};
 use crate::error::{Error, ErrorKind, Result};
@@ -115,7 +116,7 @@ impl<W: Iterator<Item = Result<Piece>>> Ledger<W> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<W>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

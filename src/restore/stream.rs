@@ -1,9 +1,10 @@
 //! Standard output, or any other stream.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::base::limits::CHUNK_BYTES;
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::sink::ImageSink;
 
@@ -27,7 +28,7 @@ impl StreamSink {
     }
 
     fn with_state<T>(&self, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut lock(&self.state))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The lists against each other: what the index names, and which packs are there.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::base::id::PackId;
 use crate::base::limits::PACK_BYTES_MAX;
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::format::pack::{PACK_FOOTER_LEN, PACK_HEADER_LEN};
@@ -91,7 +92,7 @@ struct Problems(Mutex<Vec<Error>>);
 
 impl Problems {
     fn take(&self) -> Vec<Error> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.0))
     }
 }
 
@@ -106,7 +107,7 @@ impl Monitor for Problems {
             Some(path) => copy.at(path),
             None => copy,
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
+        lock(&self.0).push(copy);
     }
 }
 

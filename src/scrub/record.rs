@@ -82,3 +82,46 @@ impl<'a> Recorder<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::ChunkId;
+    use crate::format::layout::Area;
+    use crate::repo::Environment;
+    use crate::scrub::objects::check_objects;
+    use crate::scrub::report::Named;
+    use crate::store::Store;
+    use crate::store::testing::MemoryStore;
+    use std::sync::Arc;
+
+    fn copy(number: usize) -> DamagedCopy {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        DamagedCopy { pack: PackId::from_bytes([1; 32]), chunk: ChunkId::from_bytes(id) }
+    }
+
+    #[test]
+    fn much_damage_is_written_down_in_several_objects_and_only_once() {
+        let store = Arc::new(MemoryStore::new());
+        let repo = Repository::create(store.clone(), Environment::default()).unwrap();
+        let pack = PackId::from_bytes([2; 32]);
+        let count = 2 * COPIES_PER_OBJECT + 7;
+        for expected in
+            [Recording::Recorded { copies: count as u64, packs: 1 }, Recording::NothingNew]
+        {
+            let mut findings = Named::default();
+            let known = check_objects(&repo, &mut findings).unwrap();
+            assert_eq!(findings.list, []);
+            let mut recorder = Recorder::new(&repo, &known);
+            (0..count).for_each(|number| recorder.copy(copy(number)));
+            recorder.pack(pack);
+            assert_eq!(recorder.finish(), expected);
+            assert_eq!(store.list(Area::Damaged).unwrap().len(), 3);
+        }
+        let known = check_objects(&repo, &mut Named::default()).unwrap();
+        let mut recorder = Recorder::new(&repo, &known);
+        recorder.copy(DamagedCopy { pack, chunk: ChunkId::from_bytes([3; 32]) });
+        assert_eq!(recorder.finish(), Recording::NothingNew, "all of that pack is known");
+    }
+}

@@ -184,3 +184,15 @@ impl<T> Named<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_to_name_is_counted() {
+        let mut named = Named::default();
+        (0..NAMED_MAX + 3).for_each(|number| named.push(number));
+        assert_eq!((named.list.len(), named.omitted), (NAMED_MAX, 3));
+    }
+}

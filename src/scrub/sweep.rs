@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::ThreadPool;
 
 use crate::base::id::PackId;
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scrub::health::Health;
 use crate::scrub::listing::{Contents, ListedPack};
@@ -33,13 +34,13 @@ pub(super) fn sweep(
     let shared = Mutex::new((state, None));
     pool.broadcast(|_| {
         let worked = work(checks, contents, packs, &next, |pack, report| {
-            let (state, _) = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let (state, _) = &mut *lock(&shared);
             state.add(pack, report);
         });
         if let Err(error) = worked {
             // Nobody claims another pack.
             next.store(packs.len(), Ordering::Relaxed);
-            let (_, failure) = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let (_, failure) = &mut *lock(&shared);
             failure.get_or_insert(error);
         }
     });

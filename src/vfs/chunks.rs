@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::base::cache::BoundedCache;
 use crate::base::id::ChunkId;
 use crate::base::limits::CHUNK_BYTES;
+use crate::base::sync::lock;
 use crate::base::units::SliceIndex;
 use crate::base::verified::{VerifiedChunk, VerifiedSlice};
 use crate::diskmap::NodeSource;
@@ -261,8 +262,4 @@ impl Drop for Landing<'_> {
         *lock(&self.flight.outcome) = Some(outcome);
         self.flight.landed.notify_all();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,11 @@
 //! Which restore points there are. Nothing is read before somebody looks, and no commit twice.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::id::PointId;
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::{Decision, PointRecord};
 use crate::point;
@@ -209,8 +210,4 @@ fn age_order(record: &PointRecord) -> (u64, i64, PointId) {
 /// The error for a name or number that stands for nothing.
 pub(super) fn not_found(what: &'static str) -> Error {
     Error::new(ErrorKind::NotFound, what)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

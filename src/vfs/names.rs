@@ -133,7 +133,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_safe_name_is_short_harmless_and_reads_back_unless_it_was_cut(name in "\\PC{1,80}|.{1,255}") {
+        fn a_safe_name_is_short_harmless_and_reads_back_unless_it_was_cut(
+            name in "\\PC{1,80}|.{1,255}",
+        ) {
             let safe = safe_name(&name);
             prop_assert!((1..=SAFE_NAME_BYTES_MAX).contains(&safe.len()));
             let last = safe.chars().last().unwrap();
@@ -148,10 +150,14 @@ mod tests {
         }
 
         #[test]
-        fn different_names_never_meet(a in "[%~.\\- /a\u{202e}]{1,90}", b in "[%~.\\- /a\u{202e}]{1,90}") {
+        fn different_names_never_meet(
+            a in "[%~.\\- /a2F\u{202e}]{1,90}",
+            b in "[%~.\\- /a2F\u{202e}]{1,90}",
+        ) {
             prop_assert_eq!(a == b, safe_name(&a) == safe_name(&b));
             // A name that looks like the encoding of another is encoded itself.
-            prop_assert!(safe_name(&safe_name(&a)) != safe_name(&a) || !safe_name(&a).contains('%'));
+            let safe = safe_name(&a);
+            prop_assert!(safe_name(&safe) != safe || !safe.contains('%'));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! An open disk of a restore point: bytes, data and holes.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::base::cache::BoundedCache;
 use crate::base::id::{ChunkId, PointId};
+use crate::base::sync::lock;
 use crate::base::units::ChunkIndex;
 use crate::diskmap::DiskMap;
 use crate::error::{Error, Result};
@@ -149,8 +150,4 @@ impl OpenDisk {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

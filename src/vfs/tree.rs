@@ -1,10 +1,11 @@
 //! The tree: from names and numbers to restore points, disks and bytes.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::base::clock::UtcTime;
 use crate::base::id::PointId;
+use crate::base::sync::lock;
 use crate::base::units::ChunkGrid;
 use crate::diskmap::{DiskMap, NodeSource};
 use crate::error::{Error, ErrorKind, Result};
@@ -124,9 +125,9 @@ impl Tree {
             Handle::Directory(node, seen) => {
                 if from == 0 {
                     let entries = self.entries(node)?.into();
-                    *seen.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+                    *lock(seen) = entries;
                 }
-                let seen = Arc::clone(&seen.lock().unwrap_or_else(PoisonError::into_inner));
+                let seen = Arc::clone(&lock(seen));
                 let from = usize::try_from(from).unwrap_or(usize::MAX).min(seen.len());
                 Ok(seen[from..].to_vec())
             }

@@ -50,5 +50,5 @@ fn stats_count_what_is_there() {
     assert_eq!(stats["logical_bytes"], 6 * MIB);
     assert_eq!(stats["latest_bytes"], 4 * MIB);
     let text = lab.run(["stats"]).expect(0).stdout;
-    assert!(text.starts_with("Restore points  3 restore points of 2 VMs, 3 disks\n"), "{text}");
+    assert!(text.starts_with("Restore points  3 of 2 VMs, with 3 disks\n"), "{text}");
 }

@@ -1,9 +1,11 @@
 //! File systems of guests, mounted from restore points.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use backstop::ingest::DiskInput;
+use backstop::ingest::open::{Backing, ImageFormat, open_image};
+use backstop::ingest::{DiskInput, Image};
 
 use crate::Place;
 use crate::guest::{
@@ -12,18 +14,28 @@ use crate::guest::{
 use crate::repo::disk_input;
 use crate::run::run;
 
-fn image_input(name: &str, image: &Path) -> DiskInput {
-    disk_input(name, &fs::read(image).unwrap())
+fn image_input(name: &str, image: &Path, format: ImageFormat) -> DiskInput {
+    let opened = open_image(image, Some(format), Backing::Refuse).unwrap();
+    DiskInput { image: Image::Source(opened.source), ..disk_input(name, b"") }
 }
 
-/// Builds a guest, backs it up whole and as a partitioned disk, and reads its files from both.
+/// Builds a guest, backs it up raw, as compressed qcow2 and as a partitioned disk, and reads its
+/// files from the mount.
 fn read_guest(test: &str, kind: FileSystem) {
     let Some(place) = Place::new(test) else { return };
     let tree = file_tree();
-    let (image, disk) = (place.path("image"), place.path("disk"));
+    let [image, disk, qcow2] = ["image", "disk", "image.qcow2"].map(|name| place.path(name));
     build(kind, &tree, &image);
     partition(&image, &disk);
-    place.back_up("guest", vec![image_input("plain", &image), image_input("parts", &disk)]);
+    let convert = ["convert", "-f", "raw", "-c", "-O", "qcow2"].map(OsStr::new);
+    run("qemu-img", convert.into_iter().chain([image.as_os_str(), qcow2.as_os_str()]));
+    let inputs = vec![
+        image_input("plain", &image, ImageFormat::Raw),
+        image_input("parts", &disk, ImageFormat::Raw),
+        image_input("packed", &qcow2, ImageFormat::Qcow2),
+    ];
+    let point = place.back_up("guest", inputs);
+    assert_eq!(point.disks[2].map_root, point.disks[0].map_root, "qcow2 and raw are one disk");
     let server = place.mount();
     let options = format!("loop,{}", kind.read_only_options());
     let plain = server.path("vms/guest/latest/plain.raw");
@@ -78,8 +90,8 @@ fn a_loop_device_over_a_disk_reads_it_and_is_named_when_the_mount_should_end() {
     let mut server = place.mount();
     let disk = server.path("vms/vm/latest/sda.raw");
     let options = ["-r", "--direct-io=on", "--find", "--show"].map(str::to_owned);
-    let device = Loop(run("losetup", options.into_iter().chain([disk.display().to_string()])));
-    let path = device.0.trim().to_owned();
+    let said = run("losetup", options.into_iter().chain([disk.display().to_string()]));
+    let path = said.trim().to_owned();
     let device = Loop(path.clone());
     assert!(fs::read(&path).unwrap() == bytes);
     server.signal("TERM");

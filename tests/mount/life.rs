@@ -55,6 +55,30 @@ fn new_restore_points_appear_and_dropped_ones_vanish_but_stay_readable_while_ope
 }
 
 #[test]
+fn reads_go_on_unhurt_while_backups_run() {
+    let Some(place) = Place::new("reads_go_on_unhurt_while_backups_run") else { return };
+    let bytes = noise(8 * MIB, 1);
+    place.back_up("vm", vec![disk_input("sda", &bytes)]);
+    let server = place.mount();
+    std::thread::scope(|scope| {
+        let backups = scope.spawn(|| {
+            (0..8).for_each(|n| {
+                drop(place.back_up("new", vec![disk_input("d", &noise(3 * MIB, n))]))
+            });
+        });
+        while !backups.is_finished() {
+            assert!(fs::read(server.path("vms/vm/latest/sda.raw")).unwrap() == bytes);
+            if let Ok(points) = fs::read_dir(server.path("vms/new")) {
+                let disks = points.map(|point| point.unwrap().path().join("d.raw"));
+                disks.for_each(|disk| assert_eq!(fs::read(disk).unwrap().len(), 3 * MIB));
+            }
+        }
+        backups.join().unwrap();
+    });
+    assert_eq!(server.problems(), [""; 0]);
+}
+
+#[test]
 fn signals_and_umount_end_an_idle_mount_cleanly() {
     let Some(place) = Place::new("signals_and_umount_end_an_idle_mount_cleanly") else { return };
     place.back_up("vm", vec![disk_input("sda", b"x")]);

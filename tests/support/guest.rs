@@ -82,16 +82,19 @@ pub(crate) fn build(kind: FileSystem, tree: &Tree, image: &Path) {
 
 /// Makes a disk whose only partition, at [`PARTITION_OFFSET`], is the image.
 pub(crate) fn partition(image: &Path, disk: &Path) {
-    let bytes = fs::read(image).unwrap();
+    let image_file = File::open(image).unwrap();
+    let image_bytes = image_file.metadata().unwrap().len();
     let file = File::create(disk).unwrap();
-    file.set_len(PARTITION_OFFSET + bytes.len() as u64 + MIB).unwrap();
-    for (at, block) in bytes.chunks(MIB as usize).enumerate() {
+    file.set_len(PARTITION_OFFSET + image_bytes + MIB).unwrap();
+    let mut block = vec![0; MIB as usize];
+    for at in (0..image_bytes).step_by(MIB as usize) {
+        image_file.read_exact_at(&mut block, at).unwrap();
         if block.iter().any(|byte| *byte != 0) {
-            file.write_all_at(block, PARTITION_OFFSET + at as u64 * MIB).unwrap();
+            file.write_all_at(&block, PARTITION_OFFSET + at).unwrap();
         }
     }
     drop(file);
-    let (start, size) = (PARTITION_OFFSET / 512, bytes.len() / 512);
+    let (start, size) = (PARTITION_OFFSET / 512, image_bytes / 512);
     let table = disk.with_extension("sfdisk");
     fs::write(&table, format!("label: gpt\nstart={start}, size={size}, type=linux\n")).unwrap();
     let script = format!("sfdisk -q '{}' < '{}'", disk.display(), table.display());

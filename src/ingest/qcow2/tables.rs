@@ -3,8 +3,9 @@
 //! A table is as large as its image says, up to 32 MiB; a piece is 4 KiB at most. So what is kept
 //! in memory does not depend on the image.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::base::sync::lock;
 use crate::error::Result;
 use crate::ingest::file::ImageFile;
 use crate::ingest::qcow2::entry::{EntryForm, Place, Run};
@@ -125,14 +126,14 @@ impl Pieces {
     fn get(&self, file: &ImageFile, at: u64) -> Result<Arc<[u64]>> {
         let offset = at - at % self.piece_bytes;
         let slot = &self.slots[(offset / self.piece_bytes % SLOTS as u64) as usize];
-        let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = lock(slot).clone();
         if let Some(piece) = kept.filter(|piece| piece.offset == offset) {
             return Ok(piece.words);
         }
         // Read without the lock: another thread may do the same, which costs less than waiting.
         let words = self.read(file, offset)?;
         let piece = Piece { offset, words: words.clone() };
-        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(piece);
+        *lock(slot) = Some(piece);
         Ok(words)
     }
 

@@ -4,8 +4,9 @@
 //! again. One cache serves a whole chain, so a long chain needs no more memory than one image.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::base::sync::lock;
 use crate::error::Result;
 use crate::ingest::qcow2::entry::Packed;
 
@@ -41,7 +42,7 @@ impl UnpackedClusters {
         unpack: impl FnOnce() -> Result<Cluster>,
     ) -> Result<Cluster> {
         let slot = self.slot(key);
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&slot);
         if let Some(cluster) = &*slot {
             return Ok(cluster.clone());
         }
@@ -50,7 +51,7 @@ impl UnpackedClusters {
 
     /// The slot of that key, moved to the front of the row.
     fn slot(&self, key: ClusterKey) -> Slot {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         let found = recent.iter().position(|(kept, _)| *kept == key);
         let entry = found.and_then(|at| recent.remove(at)).unwrap_or_else(|| (key, Arc::default()));
         let slot = entry.1.clone();

@@ -1,6 +1,6 @@
 //! A session with the engine: from the first request to the logout.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use reqwest::blocking::{Client, RequestBuilder};
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::base::cancel::Cancel;
 use crate::base::chance::Chance;
 use crate::base::secret::Secret;
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ovirt::address::EngineUrl;
 use crate::ovirt::client::answer::{Answer, Lost, http, send};
@@ -135,7 +136,7 @@ impl Engine {
     }
 
     fn token(&self) -> std::result::Result<Arc<Secret>, Lost> {
-        let mut held = self.held_token();
+        let mut held = lock(&self.token);
         if let Some(token) = &*held {
             return Ok(Arc::clone(token));
         }
@@ -154,19 +155,15 @@ impl Engine {
     }
 
     fn forget(&self, used: &Arc<Secret>) {
-        let mut held = self.held_token();
+        let mut held = lock(&self.token);
         if held.as_ref().is_some_and(|token| Arc::ptr_eq(token, used)) {
             *held = None;
         }
     }
 
-    fn held_token(&self) -> MutexGuard<'_, Option<Arc<Secret>>> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives the token back.
     fn log_out(&self) -> Result<()> {
-        let Some(token) = self.held_token().take() else { return Ok(()) };
+        let Some(token) = lock(&self.token).take() else { return Ok(()) };
         let url = format!("{}{LOGOUT_PATH}", self.options.url);
         let sent = send_form(self.http.post(url).header(ACCEPT, JSON), &logout_form(&token));
         sent.map(drop).map_err(Error::from)

@@ -1,8 +1,9 @@
 //! A store that counts what is asked of it, so that tests can assert what something cost.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::base::sync::lock;
 use crate::error::Result;
 use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
@@ -79,10 +80,6 @@ impl<S> CountingStore<S> {
     fn count(&self, area: Area, add: impl FnOnce(&mut AreaCounts)) {
         count(&self.counts, area, add);
     }
-}
-
-fn lock(counts: &Shared) -> MutexGuard<'_, StoreCounts> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count(counts: &Shared, area: Area, add: impl FnOnce(&mut AreaCounts)) {

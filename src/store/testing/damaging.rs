@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
@@ -81,7 +82,7 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, GateState> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.0)
     }
 }
 
@@ -195,7 +196,7 @@ impl<S> DamagingStore<S> {
 }
 
 fn plan(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
-    plan.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(plan)
 }
 
 fn medium_error<T>(path: &Path, errno: i32) -> Result<T> {

@@ -5,8 +5,9 @@
 //! everything that a real disk might show.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
@@ -101,7 +102,7 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared)
     }
 
     /// The state, unless the power is gone.
