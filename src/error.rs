@@ -34,8 +34,13 @@ pub enum ErrorKind {
     Source,
     /// The medium is full.
     Full,
-    /// The operating system forbids it.
+    /// The operating system, or the engine, forbids it.
     Denied,
+    /// The engine or one of its hosts cannot be reached, failed a request, or is not who it should
+    /// be.
+    Remote,
+    /// A rule says that this cannot be backed up.
+    Refused,
     /// The caller asked for the end of the run.
     Cancelled,
     /// The operating system failed a call. The source says which.

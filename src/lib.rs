@@ -3,7 +3,7 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse`, `cli`. `docs/architecture.md` is
+//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse` [`ovirt`], `cli`. `docs/architecture.md` is
 //! the map.
 
 pub mod base;
@@ -16,6 +16,7 @@ pub mod fuse;
 pub mod index;
 pub mod ingest;
 pub mod monitor;
+pub mod ovirt;
 pub mod pack;
 pub mod point;
 pub mod repo;

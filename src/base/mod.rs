@@ -9,6 +9,7 @@ pub mod clock;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod secret;
 pub mod sync;
 pub mod units;
 pub mod verified;

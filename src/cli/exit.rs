@@ -51,6 +51,7 @@ impl Exit {
     pub const fn of_error(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Busy => Self::Busy,
+            ErrorKind::Refused => Self::Refused,
             _ => Self::Failed,
         }
     }
@@ -67,8 +68,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_busy_vm_has_a_failure_of_its_own() {
+    fn only_busy_and_refused_vms_have_failures_of_their_own() {
         assert_eq!(Exit::of_error(ErrorKind::Busy), Exit::Busy);
+        assert_eq!(Exit::of_error(ErrorKind::Refused), Exit::Refused);
         for kind in [ErrorKind::Corrupt, ErrorKind::Cancelled, ErrorKind::Invalid, ErrorKind::Io] {
             assert_eq!(Exit::of_error(kind), Exit::Failed);
         }

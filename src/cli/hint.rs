@@ -24,6 +24,10 @@ pub(super) const fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Denied => {
             "run as the user that owns the repository and may read the image; `ls -ld` shows who"
         }
+        ErrorKind::Remote => {
+            "`backstop engine test` tries every step of the way to the engine and its hosts"
+        }
+        ErrorKind::Refused => "`backstop eligibility VM` lists every rule and its remedy",
         ErrorKind::Cancelled => "nothing that was committed is lost; run the same command again",
         ErrorKind::Io => "the kernel's log (`dmesg`) may say more about the medium",
         _ => return None,

@@ -4,6 +4,13 @@
 //! functions without side effects; answers go to stdout, everything else to stderr.
 
 mod backup_image;
+mod config;
+mod eligibility;
+mod eligibility_document;
+mod eligibility_text;
+mod engine_arg;
+mod engine_test;
+mod engine_trust;
 pub mod exit;
 mod failure;
 mod hint;
@@ -12,6 +19,7 @@ mod list;
 mod logger;
 mod mount;
 mod output;
+mod password;
 mod point_document;
 mod rebuild_index;
 mod repo_arg;
@@ -64,6 +72,7 @@ enum Command {
     Init(init::InitArgs),
     #[command(subcommand)]
     Backup(BackupCommand),
+    Eligibility(eligibility::EligibilityArgs),
     List(list::ListArgs),
     Show(show::ShowArgs),
     Mount(mount::MountArgs),
@@ -72,12 +81,21 @@ enum Command {
     Scrub(scrub::ScrubArgs),
     RebuildIndex(rebuild_index::RebuildIndexArgs),
     Stats(stats::StatsArgs),
+    #[command(subcommand)]
+    Engine(EngineCommand),
 }
 
 /// Make a restore point
 #[derive(Subcommand, Debug)]
 enum BackupCommand {
     Image(backup_image::BackupImageArgs),
+}
+
+/// See to the way to the engine
+#[derive(Subcommand, Debug)]
+enum EngineCommand {
+    Trust(engine_trust::EngineTrustArgs),
+    Test(engine_test::EngineTestArgs),
 }
 
 /// Bring back what a restore point holds
@@ -118,6 +136,9 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
     match command {
         Command::Init(args) => init::run(run, args),
         Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
+        Command::Eligibility(args) => eligibility::run(run, args),
+        Command::Engine(EngineCommand::Trust(args)) => engine_trust::run(run, args),
+        Command::Engine(EngineCommand::Test(args)) => engine_test::run(run, args),
         Command::List(args) => list::run(run, args),
         Command::Show(args) => show::run(run, args),
         Command::Mount(args) => mount::run(run, args),

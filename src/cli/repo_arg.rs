@@ -1,6 +1,6 @@
 //! What every command takes: the repository, and how to answer.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use crate::base::cancel::Cancel;
+use crate::cli::config::{DEFAULT_PATH, EngineConfig, read_engine};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Advise, ErrorDocument, Failure, Result};
 use crate::cli::output::{print, print_json, printable};
 use crate::cli::signals;
 use crate::cli::terminal::Terminal;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
+use crate::monitor::Monitor;
 use crate::repo::{Environment, Repository};
 use crate::store::DirStore;
 
@@ -25,6 +27,11 @@ pub(super) struct GlobalArgs {
     #[arg(short, long, global = true, value_name = "DIR", env = "BACKSTOP_REPO")]
     #[arg(hide_env_values = true)]
     repo: Option<OsString>,
+
+    /// Configuration file, for commands that speak with an engine
+    #[arg(long, global = true, value_name = "FILE", env = "BACKSTOP_CONFIG")]
+    #[arg(hide_env_values = true)]
+    config: Option<OsString>,
 
     /// Answer with one JSON document on stdout, also when the command fails
     #[arg(long, global = true)]
@@ -78,6 +85,27 @@ impl Run {
     pub(super) fn environment(&self) -> Environment {
         let monitor = Arc::<Terminal>::clone(&self.terminal);
         Environment { monitor, host: host_name(), ..Environment::default() }
+    }
+
+    /// Whether a repository is named.
+    pub(super) fn has_repo(&self) -> bool {
+        self.args.repo.as_ref().is_some_and(|path| !path.is_empty())
+    }
+
+    /// What the configuration says about the engine.
+    pub(super) fn engine_config(&self) -> Result<EngineConfig> {
+        let given = self.args.config.as_deref().filter(|path| !path.is_empty());
+        read_engine(Path::new(given.unwrap_or(OsStr::new(DEFAULT_PATH))))
+    }
+
+    /// What ends the run early, if anybody asks for that.
+    pub(super) fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// Tells of something that went wrong without ending the run.
+    pub(super) fn problem(&self, problem: &Error) {
+        self.terminal.problem(problem);
     }
 
     /// Opens the repository.

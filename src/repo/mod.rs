@@ -3,6 +3,7 @@
 
 mod claims;
 mod environment;
+mod holder;
 mod open;
 mod reader;
 mod rebuild;

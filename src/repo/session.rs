@@ -38,6 +38,7 @@ use crate::monitor::Monitor;
 use crate::pack::{PackTotals, PackWriter, PackWriterOptions};
 use crate::point::{self, PointEntry};
 use crate::repo::Repository;
+use crate::repo::holder;
 use crate::repo::open::RELEASE;
 use crate::repo::segments::{SessionIndex, Unusable};
 use crate::store::{Held, Published, Store};
@@ -219,14 +220,7 @@ fn lock_vm(store: &dyn Store, vm: &str, record: &SessionRecord) -> Result<Box<dy
     if let Some(held) = store.lock(&name, &record.encode())? {
         return Ok(held);
     }
-    let holder = store.read(&name, SMALL_OBJECT_BYTES_MAX).ok();
-    let who = match holder.and_then(|bytes| SessionRecord::decode(&bytes).ok()) {
-        Some(record) => {
-            let SessionRecord { pid, host, began, .. } = record;
-            format!(" (process {pid} on {host}, since {})", began.rfc3339())
-        }
-        None => String::new(),
-    };
+    let who = holder::name(store, &name).map(|who| format!(" ({who})")).unwrap_or_default();
     let what = format!("another backup of VM {vm:?} is running{who}");
     Err(Error::new(ErrorKind::Busy, what))
 }

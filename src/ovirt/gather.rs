@@ -1,0 +1,175 @@
+//! Collects the facts about a VM. Only looks: nothing here can change anything on the engine.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ovirt::client::{ApiPath, Engine};
+use crate::ovirt::facts::{
+    BackupFacts, DiskFacts, Facts, Level, OwnSession, SnapshotFacts, TransferFacts, VmFacts,
+};
+use crate::ovirt::wire::{
+    Api, Attachment, AttachmentList, Backup, BackupList, Cluster, Disk, Snapshot, SnapshotList,
+    StorageType, TransferList, Version, Vm, VmList,
+};
+
+/// Digits of an id, with its dashes.
+const ID_LEN: usize = 36;
+
+/// The VM of that id, or of exactly that name.
+pub fn find_vm(engine: &Engine, wanted: &str) -> Result<Vm> {
+    if is_id(wanted)
+        && let Some(vm) = engine.find(&ApiPath::new(&["vms", wanted]))?
+    {
+        return Ok(vm);
+    }
+    let missing = || {
+        let what = format!("the engine shows no VM named {wanted:?}");
+        Error::new(ErrorKind::NotFound, what)
+    };
+    // The engine's search would take these for its own, and no VM is named so.
+    if wanted.contains(['"', '*', '\\']) {
+        return Err(missing());
+    }
+    let path = ApiPath::new(&["vms"]).with("search", &format!("name=\"{wanted}\""));
+    let found: VmList = engine.get(&path)?;
+    let mut named = found.vm.into_iter().filter(|vm| vm.name == wanted);
+    let vm = named.next().ok_or_else(missing)?;
+    match named.next() {
+        None => Ok(vm),
+        Some(other) => {
+            let what =
+                format!("two VMs are named {wanted:?}: give the id {} or {}", vm.id, other.id);
+            Err(Error::new(ErrorKind::Invalid, what))
+        }
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    let is_id_char = |c: char| c.is_ascii_hexdigit() || c == '-';
+    text.len() == ID_LEN && text.chars().all(is_id_char)
+}
+
+/// The facts about a VM. `own` are our own sessions, which the engine does not know.
+pub fn facts(engine: &Engine, vm: Vm, own: Vec<OwnSession>) -> Result<Facts> {
+    let api: Api = engine.get(&ApiPath::new(&[]))?;
+    let disks = disks(engine, &vm.id)?;
+    let snapshots: SnapshotList = engine.get(&ApiPath::new(&["vms", &vm.id, "snapshots"]))?;
+    // Engines without the interface for backups have none, and a rule refuses them.
+    let backups: Option<BackupList> = engine.find(&ApiPath::new(&["vms", &vm.id, "backups"]))?;
+    let transfers: TransferList = engine.get(&ApiPath::new(&["imagetransfers"]))?;
+    let next_run = next_run_has_script(engine, &vm)?;
+    Ok(Facts {
+        engine: release(&api)?,
+        level: level(engine, &vm)?,
+        transfers: transfers_of(transfers, &disks),
+        disks,
+        snapshots: snapshots.snapshot.into_iter().map(snapshot_facts).collect(),
+        backups: backups.unwrap_or_default().backup.into_iter().map(backup_facts).collect(),
+        own,
+        vm: vm_facts(vm, next_run),
+    })
+}
+
+/// The release of the engine, from its document about itself.
+pub fn release(api: &Api) -> Result<Level> {
+    as_level(&api.product_info.version)
+        .ok_or_else(|| Error::new(ErrorKind::Remote, "the engine does not say its version"))
+}
+
+fn as_level(version: &Version) -> Option<Level> {
+    Some(Level::new(version.major?, version.minor?))
+}
+
+fn level(engine: &Engine, vm: &Vm) -> Result<Option<Level>> {
+    if let Some(level) = vm.custom_compatibility_version.as_ref().and_then(as_level) {
+        return Ok(Some(level));
+    }
+    let Some(cluster) = &vm.cluster else { return Ok(None) };
+    let cluster: Option<Cluster> = engine.find(&ApiPath::new(&["clusters", &cluster.id]))?;
+    Ok(cluster.and_then(|cluster| cluster.version).as_ref().and_then(as_level))
+}
+
+fn next_run_has_script(engine: &Engine, vm: &Vm) -> Result<bool> {
+    if vm.next_run_configuration_exists != Some(true) {
+        return Ok(false);
+    }
+    let next: Vm = engine.get(&ApiPath::new(&["vms", &vm.id]).with("next_run", "true"))?;
+    Ok(has_script(&next))
+}
+
+fn has_script(vm: &Vm) -> bool {
+    vm.initialization.is_some_and(|initialization| initialization.custom_script.0)
+}
+
+fn vm_facts(vm: Vm, next_run_has_script: bool) -> VmFacts {
+    VmFacts {
+        is_stateless: vm.stateless == Some(true),
+        has_illegal_images: vm.has_illegal_images == Some(true),
+        has_script: has_script(&vm),
+        next_run_has_script,
+        id: vm.id,
+        name: vm.name,
+        status: vm.status,
+        origin: vm.origin,
+    }
+}
+
+fn disks(engine: &Engine, vm: &str) -> Result<Vec<DiskFacts>> {
+    let path = ApiPath::new(&["vms", vm, "diskattachments"]).with("follow", "disk");
+    let list: AttachmentList = engine.get(&path)?;
+    list.disk_attachment.into_iter().map(|attachment| disk_facts(engine, attachment)).collect()
+}
+
+fn disk_facts(engine: &Engine, attachment: Attachment) -> Result<DiskFacts> {
+    let Attachment { id, active, read_only, bootable, disk } = attachment;
+    let disk = match disk.filter(is_whole) {
+        Some(disk) => disk,
+        None => engine.get(&ApiPath::new(&["disks", &id]))?,
+    };
+    let is_lun = disk.storage_type.is_none() && disk.lun_storage.is_some();
+    Ok(DiskFacts {
+        name: disk.name.or(disk.alias).unwrap_or_else(|| id.clone()),
+        id,
+        is_active: active == Some(true),
+        is_read_only: read_only == Some(true),
+        is_bootable: bootable == Some(true),
+        status: disk.status,
+        format: disk.format,
+        storage: if is_lun { Some(StorageType::Lun) } else { disk.storage_type },
+        content: disk.content_type,
+        is_shareable: disk.shareable == Some(true),
+        is_external: disk.external_disk.0,
+        size_bytes: disk.provisioned_size,
+    })
+}
+
+/// Whether the engine put the whole disk into the attachment, as it was asked to.
+fn is_whole(disk: &Disk) -> bool {
+    disk.storage_type.is_some() || disk.lun_storage.is_some()
+}
+
+fn snapshot_facts(snapshot: Snapshot) -> SnapshotFacts {
+    let Snapshot { id, description, snapshot_status, snapshot_type } = snapshot;
+    SnapshotFacts { id, description, status: snapshot_status, kind: snapshot_type }
+}
+
+fn backup_facts(backup: Backup) -> BackupFacts {
+    let Backup { id, phase, description, creation_date } = backup;
+    BackupFacts { id, phase, description, began: creation_date }
+}
+
+fn transfers_of(list: TransferList, disks: &[DiskFacts]) -> Vec<TransferFacts> {
+    let ids: BTreeSet<_> = disks.iter().map(|disk| disk.id.as_str()).collect();
+    let facts = list.image_transfer.into_iter().filter_map(|transfer| {
+        let disk = transfer.image?.id;
+        let is_of_vm = ids.contains(disk.as_str());
+        let facts = TransferFacts {
+            id: transfer.id,
+            disk,
+            phase: transfer.phase,
+            direction: transfer.direction,
+        };
+        is_of_vm.then_some(facts)
+    });
+    facts.collect()
+}

@@ -1,0 +1,22 @@
+//! oVirt, RHV and OLVM: the engine that knows the VMs, and the rules for backing them up.
+//!
+//! | part | does |
+//! |---|---|
+//! | [`address`] | hosts, ports, the engine's URL, other ways to hosts |
+//! | [`trust`] | certificates and who must have signed them |
+//! | [`client`] | requests to the engine, and the session around them |
+//! | [`wire`] | the engine's documents as values |
+//! | [`facts`], [`gather`] | everything that decides about a VM; collecting it without a trace |
+//! | [`eligibility`] | from facts to findings: pure |
+//! | [`probe`], [`check`] | the way to the engine and its hosts, step by step |
+
+pub mod address;
+
+pub mod check;
+pub mod client;
+pub mod eligibility;
+pub mod facts;
+pub mod gather;
+pub mod probe;
+pub mod trust;
+pub mod wire;

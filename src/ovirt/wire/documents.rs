@@ -1,0 +1,278 @@
+//! The documents, member by member.
+
+use serde::Deserialize;
+
+use crate::base::clock::UtcTime;
+use crate::ovirt::wire::scalar::{HasText, number, time, truth};
+use crate::ovirt::wire::words::{
+    BackupPhase, ContentType, Direction, DiskFormat, DiskStatus, SnapshotStatus, SnapshotType,
+    StorageType, TransferPhase, VmOrigin, VmStatus,
+};
+
+/// A reference to an object.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Link {
+    /// Its id.
+    #[serde(default)]
+    pub id: String,
+}
+
+/// A version: of the engine, or a level of compatibility.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Version {
+    /// The first number.
+    #[serde(default, deserialize_with = "number")]
+    pub major: Option<u64>,
+    /// The second number.
+    #[serde(default, deserialize_with = "number")]
+    pub minor: Option<u64>,
+    /// The third number.
+    #[serde(default, deserialize_with = "number")]
+    pub build: Option<u64>,
+    /// All of it, for people.
+    pub full_version: Option<String>,
+}
+
+/// `GET /api`: the engine itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Api {
+    /// What it is.
+    pub product_info: ProductInfo,
+    /// Counts that only administrators are shown.
+    pub summary: Option<Summary>,
+}
+
+/// What the engine is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ProductInfo {
+    /// Its name, which differs between products.
+    #[serde(default)]
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+}
+
+/// Counts of objects; that they are there is what matters.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Summary {}
+
+/// A VM.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Vm {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub status: Option<VmStatus>,
+    /// Where it came from.
+    pub origin: Option<VmOrigin>,
+    /// Whether it forgets everything when it stops.
+    #[serde(default, deserialize_with = "truth")]
+    pub stateless: Option<bool>,
+    /// Whether an image of it is damaged.
+    #[serde(default, deserialize_with = "truth")]
+    pub has_illegal_images: Option<bool>,
+    /// Whether its next start brings another configuration.
+    #[serde(default, deserialize_with = "truth")]
+    pub next_run_configuration_exists: Option<bool>,
+    /// What is done at its first start.
+    pub initialization: Option<Initialization>,
+    /// Where it belongs.
+    pub cluster: Option<Link>,
+    /// Its level of compatibility, where that is not its cluster's.
+    pub custom_compatibility_version: Option<Version>,
+}
+
+/// What is done at the first start of a VM. Most of it is secret and not even read.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Initialization {
+    /// Whether there is a script.
+    #[serde(default)]
+    pub custom_script: HasText,
+}
+
+/// A disk as a VM has it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Attachment {
+    /// Id of the attachment and of the disk.
+    pub id: String,
+    /// Whether it is plugged in.
+    #[serde(default, deserialize_with = "truth")]
+    pub active: Option<bool>,
+    /// Whether the VM may not write to it.
+    #[serde(default, deserialize_with = "truth")]
+    pub read_only: Option<bool>,
+    /// Whether the VM boots from it.
+    #[serde(default, deserialize_with = "truth")]
+    pub bootable: Option<bool>,
+    /// The disk, in full or only its id.
+    pub disk: Option<Disk>,
+}
+
+/// A disk. One that is no image lacks most members.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Disk {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its name in another place.
+    pub alias: Option<String>,
+    /// Whether it can be used.
+    pub status: Option<DiskStatus>,
+    /// How it is stored.
+    pub format: Option<DiskFormat>,
+    /// What it is made of.
+    pub storage_type: Option<StorageType>,
+    /// What it is for.
+    pub content_type: Option<ContentType>,
+    /// Whether several VMs may have it.
+    #[serde(default, deserialize_with = "truth")]
+    pub shareable: Option<bool>,
+    /// Its length in bytes.
+    #[serde(default, deserialize_with = "number")]
+    pub provisioned_size: Option<u64>,
+    /// Where it is, if the engine does not store it.
+    #[serde(default)]
+    pub external_disk: HasText,
+    /// The storage behind a direct LUN.
+    pub lun_storage: Option<LunStorage>,
+}
+
+/// The storage behind a direct LUN; that it is there is what matters.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LunStorage {}
+
+/// A snapshot of a VM.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: String,
+    /// What it was made for.
+    #[serde(default)]
+    pub description: String,
+    /// Whether it is at rest.
+    pub snapshot_status: Option<SnapshotStatus>,
+    /// What it is for.
+    pub snapshot_type: Option<SnapshotType>,
+}
+
+/// A backup that the engine knows.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Backup {
+    /// Its id.
+    pub id: String,
+    /// How far it is; some engines leave this out for a while.
+    pub phase: Option<BackupPhase>,
+    /// What whoever began it wrote.
+    #[serde(default)]
+    pub description: String,
+    /// When it began.
+    #[serde(default, deserialize_with = "time")]
+    pub creation_date: Option<UtcTime>,
+}
+
+/// A transfer of an image.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Transfer {
+    /// Its id.
+    pub id: String,
+    /// How far it is.
+    pub phase: Option<TransferPhase>,
+    /// Which way it goes.
+    pub direction: Option<Direction>,
+    /// The disk.
+    pub image: Option<Link>,
+}
+
+/// A cluster.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Cluster {
+    /// Its level of compatibility.
+    pub version: Option<Version>,
+}
+
+/// A host.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Host {
+    /// Its name in the engine.
+    #[serde(default)]
+    pub name: String,
+    /// Its name or address in the network.
+    #[serde(default)]
+    pub address: String,
+    /// What it does; `up` is fit for work.
+    #[serde(default)]
+    pub status: String,
+}
+
+/// Defines a collection. An empty one has no list.
+macro_rules! list {
+    ($name:ident, $member:ident, $item:ident) => {
+        /// A collection.
+        #[derive(Debug, Clone, Default, Deserialize)]
+        pub struct $name {
+            /// What is in it.
+            #[serde(default)]
+            pub $member: Vec<$item>,
+        }
+    };
+}
+
+list!(VmList, vm, Vm);
+list!(AttachmentList, disk_attachment, Attachment);
+list!(SnapshotList, snapshot, Snapshot);
+list!(BackupList, backup, Backup);
+list!(TransferList, image_transfer, Transfer);
+list!(HostList, host, Host);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_of_an_engine_is_read_without_its_secrets() {
+        let text = r#"{"actions":{"link":[]},"name":"web01","cpu":{"topology":{"cores":"1"}},
+            "initialization":{"custom_script":"runcmd: s3cret","root_password":"******"},
+            "stateless":"false","origin":"ovirt","status":"up","has_illegal_images":"true",
+            "cluster":{"href":"/x","id":"C"},"custom_compatibility_version":{"major":"4",
+            "minor":"6"},"next_run_configuration_exists":false,"a_new_member":[1],"id":"7d0c"}"#;
+        let vm: Vm = serde_json::from_str(text).unwrap();
+        assert_eq!((vm.id.as_str(), vm.name.as_str()), ("7d0c", "web01"));
+        assert_eq!((vm.status.clone(), vm.stateless), (Some(VmStatus::Up), Some(false)));
+        assert!(vm.initialization.unwrap().custom_script.0);
+        assert_eq!(vm.custom_compatibility_version.as_ref().unwrap().minor, Some(6));
+        assert!(!format!("{vm:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_direct_lun_lacks_what_images_have() {
+        let text = r#"{"disk_attachment":[{"active":"true","id":"D","disk":{"id":"D","name":"lun",
+            "storage_type":"lun","shareable":"false","lun_storage":{"type":"iscsi"}}}]}"#;
+        let list: AttachmentList = serde_json::from_str(text).unwrap();
+        let disk = list.disk_attachment[0].disk.as_ref().unwrap();
+        assert_eq!(disk.storage_type, Some(StorageType::Lun));
+        assert!(disk.lun_storage.is_some() && disk.status.is_none() && disk.format.is_none());
+    }
+
+    #[test]
+    fn an_empty_collection_has_no_list() {
+        assert!(serde_json::from_str::<BackupList>("{}").unwrap().backup.is_empty());
+    }
+
+    #[test]
+    fn a_backup_without_a_phase_and_a_transfer_read() {
+        let text = r#"{"backup":[{"creation_date":1767225600000,"id":"B","description":"job"}]}"#;
+        let backups: BackupList = serde_json::from_str(text).unwrap();
+        let backup = &backups.backup[0];
+        assert_eq!(backup.phase, None);
+        assert_eq!(backup.creation_date.unwrap().rfc3339(), "2026-01-01T00:00:00Z");
+        let text = r#"{"image_transfer":[{"active":"false","direction":"upload",
+            "phase":"transferring","host":{"id":"H"},"image":{"id":"D1"},"id":"T"}]}"#;
+        let transfers: TransferList = serde_json::from_str(text).unwrap();
+        let transfer = &transfers.image_transfer[0];
+        assert_eq!(transfer.image.as_ref().unwrap().id, "D1");
+        assert_eq!(transfer.direction, Some(Direction::Upload));
+    }
+}
