@@ -89,6 +89,9 @@ impl BackupSession {
         let id = SessionId::random(&*environment.chance);
         let registration = store.register(&ObjectName::session(id), &record.encode())?;
         fence_dead_sessions(store)?;
+        if let Err(problem) = store.sweep() {
+            repo.monitor().problem(&problem);
+        }
         let unusable = read_unusable(repo)?;
         let index = Arc::new(SessionIndex::load(repo, unusable)?);
         let (points, problems) = point::points(store)?;
