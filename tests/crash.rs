@@ -8,8 +8,8 @@ use std::sync::Arc;
 use backstop::error::Result;
 use backstop::format::commit::PointRecord;
 use backstop::repo::Repository;
-use backstop::store::Store;
 use backstop::store::testing::{MemoryStore, Omit};
+use backstop::store::{DirStore, Store};
 
 use support::{MIB, back_up_bytes, environment, noise, read_back};
 
@@ -108,6 +108,17 @@ fn a_second_power_cut_while_the_first_is_mended_loses_nothing_either() {
             panic!("power cuts before step {cut} and {}: {}", 1 + cut % 23, error.chain());
         }
     }
+}
+
+#[test]
+fn what_a_killed_publisher_left_in_the_temporary_directory_goes_with_the_next_backup() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Arc::new(DirStore::create(temp.path()).unwrap());
+    let repo = Repository::create(store, environment(2)).unwrap();
+    let left = temp.path().join("tmp/0123456789abcdef0123456789abcdef");
+    std::fs::write(&left, noise(1000, 1)).unwrap();
+    back_up_bytes(&repo, "vm", &first_disk()).unwrap();
+    assert!(!left.exists());
 }
 
 /// The machine itself is tested: without a sync it must find losses.

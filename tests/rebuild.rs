@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backstop::base::cancel::Cancel;
-use backstop::base::id::{ChunkId, SessionId};
+use backstop::base::id::{ChunkId, PackId, SessionId};
 use backstop::error::ErrorKind;
 use backstop::format::commit::PointRecord;
 use backstop::format::layout::{Area, ObjectName};
@@ -19,8 +19,8 @@ use backstop::index::lookup::Index;
 use backstop::monitor::{RecordingMonitor, VoidMonitor};
 use backstop::repo::{RebuildReport, RepoStats, Repository, rebuild_index, stats};
 use backstop::scrub::ScrubLevel;
-use backstop::store::Store;
 use backstop::store::testing::{Damage, DamagingStore, MemoryStore};
+use backstop::store::{DirStore, Store};
 
 use crate::repo::{MIB, back_up_bytes, environment, new_repo, noise, read_back, watched};
 use crate::scrub::{check, pack_of, published};
@@ -149,6 +149,18 @@ fn a_torn_pack_gives_what_is_left_and_nothing_that_only_looks_like_it() {
     let point = back_up_bytes(&repo, "vm", &points[0].1).unwrap();
     assert_eq!(point.stats.new_plain_bytes, u64::from(damaged.plain_len));
     assert_readable(&repo, &points);
+}
+
+#[test]
+fn something_under_the_name_of_a_pack_that_is_no_file_stops_no_rebuild() {
+    let temp = tempfile::tempdir().unwrap();
+    let repo = new_repo(Arc::new(DirStore::create(temp.path()).unwrap()));
+    let bytes = noise(MIB, 1);
+    let point = back_up_bytes(&repo, "vm", &bytes).unwrap();
+    let id = PackId::from_bytes([0xaa; 32]);
+    std::fs::create_dir(temp.path().join(ObjectName::pack(id).to_string())).unwrap();
+    assert_eq!(rebuild(&repo).unreadable_packs, [id]);
+    assert_readable(&repo, &[(point, bytes)]);
 }
 
 #[test]

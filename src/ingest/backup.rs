@@ -39,7 +39,8 @@ pub struct BackupOptions {
     pub level: CompressionLevel,
     /// Threads of the data path.
     pub threads: usize,
-    /// Ends the run early, without a restore point.
+    /// Ends the run early, without a restore point. A run that fails requests it, too, so that a
+    /// stream which waits for its source gives up.
     pub cancel: Cancel,
 }
 

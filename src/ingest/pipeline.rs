@@ -77,6 +77,8 @@ impl Pipeline<'_> {
     fn work(&self, feed: &dyn Feed, board: &Board) {
         if let Err(error) = self.store_chunks(feed, board) {
             board.fail(error);
+            // The other workers may wait for a stream, and that for a source which says nothing.
+            self.cancel.request();
         }
     }
 

@@ -19,6 +19,9 @@ use crate::format::pack::TableRow;
 use crate::pack::builder::PackBuilder;
 use crate::store::Store;
 
+/// What whoever appends is told once a pack could not be published.
+const STOPPED: &str = "no more is stored after a pack could not be published";
+
 /// Told of each pack once it is durable.
 pub trait PackSink: Send + Sync {
     /// The pack is published and holds these entries.
@@ -85,11 +88,11 @@ impl PackWriter {
     }
 
     /// Appends an entry. Waits while all buffers are full. After a failure to publish, every call
-    /// fails; the cause comes out of [`PackWriter::finish`].
+    /// fails in the same way; the failure itself comes out of [`PackWriter::finish`].
     pub fn append(&self, chunk: ChunkId, plain_len: usize, entry: &[u8]) -> Result<()> {
         let mut open = lock(&self.open);
-        if lock(&self.failure).is_some() {
-            return Err(stopped());
+        if let Some(failure) = &*lock(&self.failure) {
+            return Err(Error::new(failure.kind(), STOPPED).because(failure.chain()));
         }
         if open.as_ref().is_some_and(|pack| !pack.has_room_for(entry.len())) {
             self.hand_over(open.take())?;
@@ -169,5 +172,5 @@ impl Publisher {
 }
 
 fn stopped() -> Error {
-    Error::new(ErrorKind::Io, "writing stopped after an earlier failure")
+    Error::new(ErrorKind::Io, STOPPED)
 }

@@ -70,18 +70,22 @@ impl ChunkReader {
         })
     }
 
-    /// Tries the copies of a chunk one after the other. Where all fail, because packs are gone or
-    /// the chunk is unknown, the index is read again once: it may have changed meanwhile.
+    /// Tries the copies of a chunk one after the other. Where all fail, the index is read again
+    /// once: a prune may have moved the chunk, a backup stored it anew, or a rebuild found it.
     fn with_any_copy<T>(
         &self,
         chunk: ChunkId,
         mut read: impl FnMut(&mut Workspace, &Location) -> Result<T>,
     ) -> Result<T> {
         let mut work = self.workspace()?;
-        let mut result = self.try_copies(&self.index(), chunk, &mut work, &mut read);
-        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        let index = self.index();
+        let mut result = self.try_copies(&index, chunk, &mut work, &mut read);
+        if result.as_ref().is_err_and(|error| may_lie_elsewhere(error.kind())) {
             self.reload_index()?;
-            result = self.try_copies(&self.index(), chunk, &mut work, &mut read);
+            let newer = self.index();
+            if newer.locations(chunk).ok() != index.locations(chunk).ok() {
+                result = self.try_copies(&newer, chunk, &mut work, &mut read);
+            }
         }
         lock(&self.idle).push(work);
         result.map_err(|error| match error.kind() {
@@ -148,6 +152,12 @@ impl NodeSource for ChunkReader {
         lock(&self.nodes).put(id, Arc::clone(&node), 1);
         Ok(node)
     }
+}
+
+/// Whether such a failure leaves it open that there is a good copy which an older index does not
+/// show.
+fn may_lie_elsewhere(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Io)
 }
 
 /// Of two failures the one that tells more: damage rather than absence.

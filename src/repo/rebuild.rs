@@ -213,7 +213,11 @@ impl Rebuild<'_> {
     fn scan_pack(&mut self, pack: PackId) -> Result<Vec<TableRow>> {
         let store = &**self.repo.store();
         let name = ObjectName::pack(pack);
-        let len = store.len_bytes(&name)?.min(PACK_BYTES_MAX as u64);
+        let len = match store.len_bytes(&name) {
+            // Something that is no file has the name of a pack.
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Vec::new()),
+            len => len?.min(PACK_BYTES_MAX as u64),
+        };
         let mut bytes = vec![0; len as usize];
         if let Some(error) = pack::read_what_can_be(store, &name, 0, &mut bytes)? {
             self.is_complete &= error.kind() != ErrorKind::Io;

@@ -90,6 +90,9 @@ impl BackupSession {
         let id = SessionId::random(&*environment.chance);
         let registration = store.register(&ObjectName::session(id), &record.encode())?;
         fence_dead_sessions(store)?;
+        if let Err(problem) = store.sweep() {
+            repo.monitor().problem(&problem);
+        }
         let unusable = read_unusable(repo)?;
         let index = Arc::new(SessionIndex::load(repo, unusable)?);
         let (points, problems) = point::points(store)?;
@@ -136,28 +139,37 @@ impl BackupSession {
         disks: Vec<DiskRecord>,
         stats: impl FnOnce(u64) -> BackupStats,
     ) -> Result<PointRecord> {
-        let store = Arc::clone(self.repo.store());
-        let totals = [self.data.finish()?, self.map.finish()?];
-        self.index.flush()?;
-        check_packs(&*store, &self.index.own_packs())?;
-        self.index.merge_if_many();
-        let previous = self.parent.as_ref().map(|parent| Previous {
+        let Self { repo, id, vm, time, parent, index, data, map, .. } = self;
+        let store = repo.store();
+        let stored = publish_rest(data, map, &index)
+            .and_then(|bytes| check_packs(&**store, &index.own_packs()).map(|()| bytes));
+        let stored_bytes = match stored {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if let Err(problem) = give_up(&**store, id) {
+                    repo.monitor().problem(&problem);
+                }
+                return Err(error);
+            }
+        };
+        index.merge_if_many();
+        let previous = parent.as_ref().map(|parent| Previous {
             point: parent.record.id,
             commit_blake3: parent.commit_blake3,
         });
         let point = PointRecord {
-            id: self.id,
-            repo: self.repo.id(),
-            vm: self.vm,
-            time: self.time,
-            sequence: self.parent.map_or(1, |parent| parent.record.sequence.saturating_add(1)),
+            id,
+            repo: repo.id(),
+            vm,
+            time,
+            sequence: parent.map_or(1, |parent| parent.record.sequence.saturating_add(1)),
             previous,
             disks,
-            stats: stats(totals.iter().map(|totals| totals.bytes).sum()),
+            stats: stats(stored_bytes),
             written_by: RELEASE.to_owned(),
         };
         let decision = Decision::Committed { point: Box::new(point.clone()) };
-        match store.create(&ObjectName::commit(self.id), &decision.encode())? {
+        match store.create(&ObjectName::commit(id), &decision.encode())? {
             Published::Created => {}
             Published::Existed => {
                 let what = "the session was fenced before it could commit";
@@ -165,8 +177,8 @@ impl BackupSession {
             }
         }
         // The restore point exists: what fails from here on is only untidy.
-        if let Err(problem) = store.delete(&ObjectName::session(self.id)) {
-            self.repo.monitor().problem(&problem);
+        if let Err(problem) = store.delete(&ObjectName::session(id)) {
+            repo.monitor().problem(&problem);
         }
         Ok(point)
     }
@@ -175,11 +187,9 @@ impl BackupSession {
     /// next backup finds it.
     pub fn abort(self) -> Result<()> {
         let Self { repo, id, index, data, map, .. } = self;
-        let finished: Result<Vec<PackTotals>> =
-            [data, map].map(PackWriter::finish).into_iter().collect();
-        finished.and_then(|_| index.flush())?;
-        let _decided = repo.store().create(&ObjectName::commit(id), &Decision::Aborted.encode())?;
-        repo.store().delete(&ObjectName::session(id))
+        let stored = publish_rest(data, map, &index);
+        let decided = give_up(&**repo.store(), id);
+        stored.and(decided)
     }
 }
 
@@ -213,6 +223,23 @@ fn start_writer(
         buffers,
         sink: Arc::<SessionIndex>::clone(index),
     })
+}
+
+/// Publishes the packs that are left, then a segment over all that were published; says how many
+/// bytes the packs of the session have. A medium that had no room for a pack may have room for the
+/// segment: without it the next backup would not know of the packs before, and store them again.
+fn publish_rest(data: PackWriter, map: PackWriter, index: &SessionIndex) -> Result<u64> {
+    let finished = [data.finish(), map.finish()];
+    let flushed = index.flush();
+    let totals: Vec<PackTotals> = finished.into_iter().collect::<Result<_>>()?;
+    flushed?;
+    Ok(totals.iter().map(|totals| totals.bytes).sum())
+}
+
+/// Decides a session that will not commit, and takes its registration back.
+fn give_up(store: &dyn Store, id: SessionId) -> Result<()> {
+    let _decided = store.create(&ObjectName::commit(id), &Decision::Aborted.encode())?;
+    store.delete(&ObjectName::session(id))
 }
 
 fn lock_vm(store: &dyn Store, vm: &str, record: &SessionRecord) -> Result<Box<dyn Held>> {

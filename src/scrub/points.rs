@@ -145,7 +145,8 @@ impl<'a> MapWalk<'a> {
                 _ => self.node(disk, child)?,
             };
         }
-        if is_good {
+        // With a short chunk at the end it is good nowhere else.
+        if is_good && is_inside {
             self.good.insert(place.id);
         }
         self.tell(disk, place.bytes(disk.grid).end);

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -40,10 +41,12 @@ pub(super) fn create(root: &Path) -> Result<()> {
 /// Fails unless there is a repository at `root` that no stranger can have tampered with.
 pub(super) fn check(root: &Path) -> Result<()> {
     check_trust(root)?;
-    let has_config = (0..CONFIG_COPIES)
-        .any(|copy| root.join(ObjectName::config(copy).to_string()).symlink_metadata().is_ok());
-    if has_config {
-        return Ok(());
+    for copy in 0..CONFIG_COPIES {
+        match root.join(ObjectName::config(copy).to_string()).symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A directory that may not be looked into is not one without a repository.
+            found => return found.map(drop).context("cannot look into the repository", root),
+        }
     }
     let what = "there is no repository (none of config.0, config.1, config.2)";
     Err(Error::new(ErrorKind::NotFound, what).at(root))

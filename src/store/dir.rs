@@ -97,6 +97,23 @@ impl DirStore {
         }
     }
 
+    /// Fails unless a repository is usable without `directory`. That of the index may be thrown
+    /// away, and of one of the 256 of packs it shows what was in it when that is needed. All of the
+    /// packs at once are rather on a medium that is not mounted.
+    fn check_may_be_missing(&self, area: Area, directory: &Path) -> Result<()> {
+        let needed = match area {
+            Area::Index => self.path(),
+            Area::Packs => directory.parent().unwrap_or(self.path()),
+            _ => directory,
+        };
+        if needed.exists() {
+            return Ok(());
+        }
+        let what = "a directory of the repository is missing; mount what belongs there, or make it \
+                    again if a copy of the repository was made without its empty directories";
+        Err(Error::corrupt(what).at(needed))
+    }
+
     fn directories(&self, area: Area) -> Vec<PathBuf> {
         match area {
             Area::Packs => create::pack_directories(self.path()).collect(),
@@ -147,8 +164,8 @@ impl Store for DirStore {
         let mut names = Vec::new();
         for directory in self.directories(area) {
             let entries = match directory.read_dir() {
-                // One of 256: what was in it shows when it is needed, the rest stays usable.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && area == Area::Packs => {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.check_may_be_missing(area, &directory)?;
                     continue;
                 }
                 entries => entries.context("cannot list the directory", &directory)?,
@@ -173,7 +190,7 @@ impl Store for DirStore {
 
     fn barrier(&self, area: Area) -> Result<()> {
         let mut directories = self.directories(area);
-        if area == Area::Packs {
+        if matches!(area, Area::Packs | Area::Index) {
             directories.retain(|directory| directory.exists());
         }
         let syncer = self.publisher.syncer();
@@ -314,6 +331,21 @@ mod tests {
         assert_eq!(store.list(Area::Packs).unwrap(), [pack(3)]);
         fs::remove_dir(temp.path().join("commit")).unwrap();
         assert!(store.list(Area::Commits).is_err(), "lost commits must not look like none");
+    }
+
+    #[test]
+    fn the_directory_of_the_index_may_be_thrown_away_and_that_of_all_packs_may_not() {
+        let (temp, store) = created();
+        fs::remove_dir(temp.path().join("index")).unwrap();
+        assert_eq!(store.list(Area::Index).unwrap(), []);
+        store.barrier(Area::Index).unwrap();
+        let name = ObjectName::segment(SegmentId::from_bytes([7; 32]));
+        assert_eq!(store.create(&name, b"bytes").unwrap(), Published::Created);
+        assert_eq!(store.list(Area::Index).unwrap(), [name]);
+        fs::remove_dir_all(temp.path().join("packs")).unwrap();
+        let error = store.list(Area::Packs).unwrap_err();
+        assert_eq!(error.path(), Some(temp.path().join("packs").as_path()));
+        assert!(error.to_string().contains("mount what belongs there"), "{error}");
     }
 
     #[test]

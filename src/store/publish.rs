@@ -102,13 +102,13 @@ impl Publisher {
         }
     }
 
-    /// Opens the directory that `path` lies in, and makes it first where it is the directory of
-    /// some packs.
+    /// Opens the directory that `path` lies in, and makes it first where it is that of some packs
+    /// or of the index: people may throw the index away, directory and all.
     fn open_directory_of(&self, path: &Path, area: Area) -> Result<File> {
         let directory = path.parent().unwrap_or(&self.root);
         let opened = File::open(directory);
         let is_missing = opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        if !is_missing || area != Area::Packs {
+        if !is_missing || !matches!(area, Area::Packs | Area::Index) {
             return opened.context("cannot open the directory", directory);
         }
         match make_directory(directory) {
@@ -126,7 +126,8 @@ impl Publisher {
         let what = "cannot remove what an interrupted run left";
         for entry in directory.read_dir().context(what, &directory)? {
             let path = entry.context(what, &directory)?.path();
-            match File::open(&path).map(|file| file.try_lock().map(|()| file)) {
+            // Shared, because NFS locks exclusively only what is open for writing.
+            match File::open(&path).map(|file| file.try_lock_shared().map(|()| file)) {
                 Ok(Ok(_locked)) => remove(&path).context(what, &path)?,
                 Ok(Err(_)) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -1,4 +1,6 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use crate::support::{Lab, Ran};
 
@@ -14,6 +16,20 @@ fn an_error_is_told_to_people_and_to_scripts() {
     assert!(ran.stderr.contains("\nhint: "), "{ran:?}");
     let plain = lab.run(["list"]).expect(1);
     assert_eq!((plain.stdout.as_str(), plain.stderr), ("", ran.stderr));
+}
+
+#[test]
+fn a_repository_that_may_not_be_looked_into_is_not_called_missing() {
+    let lab = Lab::new();
+    if !crate::skip::is_root() {
+        let test = "a_repository_that_may_not_be_looked_into_is_not_called_missing";
+        return crate::skip::skip(test, "only root can act as another user");
+    }
+    fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = lab.command(["list"]).uid(65534).gid(65534).output().unwrap();
+    let ran = Ran::of(nobody).expect(1);
+    assert!(ran.stderr.contains("Permission denied"), "{ran:?}");
+    assert!(!ran.stderr.contains("there is no repository"), "{ran:?}");
 }
 
 #[test]
