@@ -38,7 +38,8 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (any::<prop::sample::Index>(), len.clone(), any::<u64>())
             .prop_map(|(at, len, seed)| Change::Write { at, len, seed }),
-        2 => (any::<prop::sample::Index>(), len.clone()).prop_map(|(at, len)| Change::Zero { at, len }),
+        2 => (any::<prop::sample::Index>(), len.clone())
+            .prop_map(|(at, len)| Change::Zero { at, len }),
         1 => size.prop_map(|len| Change::Resize { len }),
         1 => (any::<prop::sample::Index>(), any::<prop::sample::Index>(), len)
             .prop_map(|(from, to, len)| Change::Copy { from, to, len }),

@@ -7,7 +7,7 @@ use crate::error::ErrorKind;
 pub(super) const fn hint(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::Corrupt => {
-            "`backstop scrub` lists every restore point and disk that damage reaches, and what to do"
+            "`backstop scrub` names every disk that damage reaches, and what to do"
         }
         ErrorKind::NotFound => "`backstop list` shows the restore points that are there",
         ErrorKind::AlreadyExists => "give another name: nothing is overwritten unasked",

@@ -109,8 +109,8 @@ impl SessionIndex {
     }
 
     /// Merges segments where there are many, leaving those alone that refer to condemned packs.
-    /// Must be called before the session is decided; `docs/decisions/0005-merges-inside-sessions.md`
-    /// has the reason. A merge that fails leaves everything as it was, and stops no backup.
+    /// Must be called before the session is decided: decision 5 in `docs/decisions` says why. A
+    /// merge that fails leaves everything as it was, and stops no backup.
     pub(super) fn merge_if_many(&self) {
         let repo = &self.repo;
         if let Some(inputs) = merge_due(&self.index(), &self.unusable.packs)
