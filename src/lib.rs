@@ -3,8 +3,8 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse` [`ovirt`], `cli`. `docs/architecture.md` is
-//! the map.
+//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse` [`ovirt`], `cli`.
+//! `docs/architecture.md` is the map.
 
 pub mod base;
 pub mod chunk;

@@ -122,8 +122,8 @@ fn agree(
 fn ask(config: &EngineConfig, offered: Fingerprint, before: &[Certificate]) -> Result<()> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let what = format!(
-            "nobody can be asked here: compare the fingerprint {offered} on the engine, then give it \
-             with --fingerprint"
+            "nobody can be asked here: compare the fingerprint {offered} on the engine, then \
+             give it with --fingerprint"
         );
         return Err(Failure::usage(what));
     }

@@ -3,6 +3,8 @@
 mod backup_image;
 mod concurrency;
 mod damage;
+mod eligibility;
+mod engine_commands;
 mod errors;
 mod help;
 mod init;
@@ -15,5 +17,7 @@ mod restore_disk;
 mod scrub;
 mod support;
 
+#[path = "../support/engine.rs"]
+mod engine;
 #[path = "../support/skip.rs"]
 mod skip;

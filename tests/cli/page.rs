@@ -6,6 +6,8 @@ use backstop::cli::exit::Exit;
 use serde_json::Value;
 
 use crate::damage;
+use crate::engine::vm;
+use crate::engine_commands::Site;
 use crate::help::commands;
 use crate::support::{Lab, MIB, noise};
 
@@ -192,6 +194,19 @@ fn reports_of_damage_have_the_keys_that_the_page_promises() {
     let with_damaged_pack = scrub();
     damage::packs(&lab).into_iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
     assert_promised("### `backstop scrub`", &[with_damaged_pack, scrub()]);
+}
+
+#[test]
+fn answers_about_the_engine_have_the_keys_that_the_page_promises() {
+    let site = Site::new();
+    assert_promised("### `backstop engine trust`", &[site.trust()]);
+    let test = site.run(&["engine", "test", "--json"]).expect(0).json();
+    assert_promised("### `backstop engine test`", &[test]);
+    let mut vm = vm();
+    vm["status"] = "paused".into();
+    site.fake.set_vm(&vm);
+    let refused = site.run(&["eligibility", "web01", "--json"]).expect(4).json();
+    assert_promised("### `backstop eligibility`", &[refused]);
 }
 
 #[test]

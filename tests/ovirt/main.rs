@@ -6,7 +6,6 @@ mod page;
 mod trust;
 
 #[path = "../support/engine.rs"]
-#[allow(dead_code, reason = "shared with tests of the program, which use other parts")]
 mod engine;
 
 use std::sync::Arc;

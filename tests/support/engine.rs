@@ -3,6 +3,8 @@
 //! It knows nothing about backups. Documents are in the shape of a 4.5 engine: numbers and truths
 //! are strings, times are milliseconds, empty collections have no list.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -43,11 +43,11 @@ fn url(subject: &Subject<'_>) -> Step {
     let detail = format!("{url}: {reach}");
     match reach {
         Reach::Connected | Reach::Encrypted(Handshake::Proven) => Step::good("url", detail),
-        Reach::Encrypted(Handshake::UnknownAuthority) => Step::bad(
+        Reach::Encrypted(Handshake::UnknownAuthority) | Reach::NotTried(_) => Step::bad(
             "url",
             detail,
             format!(
-                "if the engine has a certificate of its own, name its authority in `ca`; else {TRUST}"
+                "if the API's certificate was replaced, name its authority in `ca`; else {TRUST}"
             ),
         ),
         other => Step::bad("url", detail, remedy(&other)),

@@ -57,8 +57,8 @@ impl Rule {
         match self {
             Self::DiskFormat => "the format of a disk is neither RAW nor QCOW2",
             Self::DiskStorage => {
-                "a disk is shareable, a direct LUN, a Cinder or managed block disk, or holds no data \
-                 of the VM"
+                "a disk is shareable, a direct LUN, a Cinder or managed block disk, or holds no \
+                 data of the VM"
             }
             Self::BackupRunning => "a backup of the VM is running, ours or any other software's",
             Self::RestoreRunning => "a restore into the VM is running",

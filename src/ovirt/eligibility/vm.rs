@@ -45,8 +45,8 @@ pub(super) fn script(vm: &VmFacts, cloud_init: CloudInit) -> Vec<Finding> {
     let found = places.into_iter().filter(|(has_script, _)| *has_script);
     let finding = |(_, attribute)| {
         let why = "a script may hold passwords, which would be stored with the backup";
-        let remedy = "leave the script out of what is stored with --cloud-init redact, or remove it \
-                      from the VM";
+        let remedy = "leave the script out of what is stored with --cloud-init redact, or \
+                      remove it from the VM";
         let finding = Finding::new(Rule::CloudInitScript, vm, (attribute, "(set)"), why, remedy);
         match cloud_init {
             CloudInit::Refuse => finding,

@@ -138,6 +138,8 @@ pub fn handshake(stream: TcpStream, host: &Host, anchor: &Anchor) -> Result<Hand
         let what = format!("no certificate can name the host {host}");
         Error::new(ErrorKind::Invalid, what).because(error)
     })?;
+    // The connection would fail for want of it, but say so less clearly.
+    anchor.certificates()?;
     let config = Arc::new(client_config(anchor)?);
     let connection = ClientConnection::new(config, name).map_err(|error| {
         Error::new(ErrorKind::Remote, "cannot prepare encryption").because(error)
