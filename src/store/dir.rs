@@ -206,7 +206,7 @@ impl Store for DirStore {
     }
 
     fn lock(&self, name: &ObjectName, text: &[u8]) -> Result<Option<Box<dyn Held>>> {
-        let held = lock::lock(&self.path_of(name), text)?;
+        let held = lock::lock(&self.publisher, name, text)?;
         Ok(held.map(|held| Box::new(held) as Box<dyn Held>))
     }
 
@@ -255,6 +255,27 @@ mod tests {
         for directory in ["packs", "packs/00", "packs/ff", "commit", "locks", "tmp"] {
             assert_eq!(mode(temp.path().join(directory)), 0o700, "{directory}");
         }
+    }
+
+    #[test]
+    fn what_root_makes_in_the_repository_of_a_user_is_for_that_user() {
+        let (temp, store) = created();
+        drop(store);
+        if sys::effective_user() != 0 {
+            return;
+        }
+        std::os::unix::fs::chown(temp.path(), Some(65534), Some(65534)).unwrap();
+        fs::remove_dir(temp.path().join("packs/01")).unwrap();
+        let store = DirStore::at(temp.path().to_owned(), Syncer::new()).unwrap();
+        assert_eq!(store.create(&pack(1), b"bytes").unwrap(), Published::Created);
+        let session = ObjectName::session(SessionId::from_bytes([1; 16]));
+        drop(store.register(&session, b"me").unwrap());
+        drop(store.lock(&ObjectName::vm_lock("vm"), b"me").unwrap());
+        for name in [pack(1), session, ObjectName::vm_lock("vm")] {
+            let path = store.path_of(&name);
+            assert_eq!(fs::metadata(&path).unwrap().uid(), 65534, "{}", path.display());
+        }
+        assert_eq!(fs::metadata(temp.path().join("packs/01")).unwrap().uid(), 65534);
     }
 
     #[test]
