@@ -109,8 +109,8 @@ impl DirStore {
         if needed.exists() {
             return Ok(());
         }
-        let what = "a directory of the repository is missing; mount what belongs there, or make it \
-                    again if a copy of the repository was made without its empty directories";
+        let what = "a directory of the repository is missing (mount what belongs there; where a \
+                    copy left out empty directories, make it again)";
         Err(Error::corrupt(what).at(needed))
     }
 
@@ -351,7 +351,9 @@ mod tests {
         assert_eq!(store.create(&pack(3), b"bytes").unwrap(), Published::Created);
         assert_eq!(store.list(Area::Packs).unwrap(), [pack(3)]);
         fs::remove_dir(temp.path().join("commit")).unwrap();
-        assert!(store.list(Area::Commits).is_err(), "lost commits must not look like none");
+        // A mount that told the kernel of a missing directory would show an empty one.
+        let lost = kind_of(store.list(Area::Commits));
+        assert_eq!(lost, Some(ErrorKind::Corrupt), "lost commits must not look like none");
     }
 
     #[test]
