@@ -74,6 +74,7 @@ pub(super) fn run(run: &Run, args: &RestoreDiskArgs) -> Result<Exit> {
     let options = RestoreOptions { threads: default_threads(), force: args.force, cancel };
     let report = restore_disk(&repo, disk, target(&args.target)?, &options)
         .advise(ErrorKind::AlreadyExists, "--force overwrites it")
+        .advise(ErrorKind::Full, "make room where TARGET lies, or name another place")
         .advise(ErrorKind::NotFound, "the directory of TARGET must exist")?;
     let text = text(&point, disk, &args.target, &report);
     match to_stdout {

@@ -123,18 +123,24 @@ fn next(report: &ScrubReport) -> String {
         Recording::Failed { problem } => format!(
             "The damage could not be written down ({problem}), so that backups will not mend it.\n"
         ),
+        // Small objects and segments are no chunks: no backup stores them anew.
+        _ if report.findings.iter().all(|finding| is_object(finding, "")) => String::new(),
         _ => "The damage is written down: a backup that meets the same bytes again stores them \
               anew, and with that mends every restore point that needs them.\n"
             .to_owned(),
     };
     let vms: BTreeSet<_> = report.affected.iter().map(|disk| disk.vm.as_str()).collect();
+    let is_about = |area: &str| report.findings.iter().any(|finding| is_object(finding, area));
     let mut steps = Vec::new();
-    if report.counts.unindexed_packs > 0 && !vms.is_empty() {
-        let rebuild = "run `backstop rebuild-index`, then scrub again: what these disks miss may \
-                       lie in packs that the index does not know";
+    if is_about("index") || (report.counts.unindexed_packs > 0 && !vms.is_empty()) {
+        let rebuild = "run `backstop rebuild-index`, then scrub again: packs know what the index \
+                       has lost";
         steps.push(rebuild.to_owned());
     }
     steps.push("look at the medium of the repository: damage tends to grow".to_owned());
+    if is_about("config.") {
+        steps.push("copy a good one of config.0, config.1 and config.2 over the others".to_owned());
+    }
     if !vms.is_empty() {
         let vms: Vec<_> = vms.into_iter().map(shell_word).collect();
         steps.push(format!("back up again what these VMs were backed up from: {}", vms.join(", ")));
@@ -142,6 +148,10 @@ fn next(report: &ScrubReport) -> String {
     steps.push("run `backstop scrub --level points` to see what is mended".to_owned());
     let steps: String = steps.iter().map(|step| format!("next: {step}\n")).collect();
     known + &steps
+}
+
+fn is_object(finding: &Finding, prefix: &str) -> bool {
+    matches!(finding, Finding::Object { name, .. } if name.starts_with(prefix))
 }
 
 /// Some lines, and how many more there are.
@@ -201,6 +211,17 @@ mod tests {
         lost.counts.unindexed_packs = 3;
         let text = text(&lost);
         assert!(text.find(rebuild).unwrap() < text.find("next: look at").unwrap(), "{text}");
+    }
+
+    #[test]
+    fn of_damaged_objects_it_is_not_said_that_a_backup_mends_them() {
+        let object = |name: &str| Finding::Object { name: name.to_owned(), problem: String::new() };
+        let findings = vec![object("config.1"), object("index/0123")];
+        let report = ScrubReport { findings, recording: Recording::NothingNew, ..report() };
+        let text = text(&report);
+        assert!(!text.contains("written down"), "{text}");
+        assert!(text.contains("next: copy a good one of config.0"), "{text}");
+        assert!(text.contains("next: run `backstop rebuild-index`"), "{text}");
     }
 
     #[test]

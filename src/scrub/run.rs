@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
         if self.options.level < ScrubLevel::Points && !has_reason {
             return Ok(Named::default());
         }
-        let total = points.iter().map(PointRecord::size_bytes).sum();
+        let total = points.iter().map(PointRecord::size_bytes).fold(0, u64::saturating_add);
         self.repo.monitor().phase("restore points", Some(total));
         let reader = self.repo.reader()?;
         let cancel = &self.options.cancel;

@@ -109,8 +109,8 @@ impl DirStore {
         if needed.exists() {
             return Ok(());
         }
-        let what = "a directory of the repository is missing; mount what belongs there, or make it \
-                    again if a copy of the repository was made without its empty directories";
+        let what = "a directory of the repository is missing (mount what belongs there; where a \
+                    copy left out empty directories, make it again)";
         Err(Error::corrupt(what).at(needed))
     }
 
@@ -206,7 +206,7 @@ impl Store for DirStore {
     }
 
     fn lock(&self, name: &ObjectName, text: &[u8]) -> Result<Option<Box<dyn Held>>> {
-        let held = lock::lock(&self.path_of(name), text)?;
+        let held = lock::lock(&self.publisher, name, text)?;
         Ok(held.map(|held| Box::new(held) as Box<dyn Held>))
     }
 
@@ -255,6 +255,27 @@ mod tests {
         for directory in ["packs", "packs/00", "packs/ff", "commit", "locks", "tmp"] {
             assert_eq!(mode(temp.path().join(directory)), 0o700, "{directory}");
         }
+    }
+
+    #[test]
+    fn what_root_makes_in_the_repository_of_a_user_is_for_that_user() {
+        let (temp, store) = created();
+        drop(store);
+        if sys::effective_user() != 0 {
+            return;
+        }
+        std::os::unix::fs::chown(temp.path(), Some(65534), Some(65534)).unwrap();
+        fs::remove_dir(temp.path().join("packs/01")).unwrap();
+        let store = DirStore::at(temp.path().to_owned(), Syncer::new()).unwrap();
+        assert_eq!(store.create(&pack(1), b"bytes").unwrap(), Published::Created);
+        let session = ObjectName::session(SessionId::from_bytes([1; 16]));
+        drop(store.register(&session, b"me").unwrap());
+        drop(store.lock(&ObjectName::vm_lock("vm"), b"me").unwrap());
+        for name in [pack(1), session, ObjectName::vm_lock("vm")] {
+            let path = store.path_of(&name);
+            assert_eq!(fs::metadata(&path).unwrap().uid(), 65534, "{}", path.display());
+        }
+        assert_eq!(fs::metadata(temp.path().join("packs/01")).unwrap().uid(), 65534);
     }
 
     #[test]
@@ -330,7 +351,9 @@ mod tests {
         assert_eq!(store.create(&pack(3), b"bytes").unwrap(), Published::Created);
         assert_eq!(store.list(Area::Packs).unwrap(), [pack(3)]);
         fs::remove_dir(temp.path().join("commit")).unwrap();
-        assert!(store.list(Area::Commits).is_err(), "lost commits must not look like none");
+        // A mount that told the kernel of a missing directory would show an empty one.
+        let lost = kind_of(store.list(Area::Commits));
+        assert_eq!(lost, Some(ErrorKind::Corrupt), "lost commits must not look like none");
     }
 
     #[test]

@@ -81,11 +81,17 @@ pub(super) fn is_held(path: &Path) -> Result<bool> {
     }
 }
 
-/// Locks the file at `path`, which is made if it is missing, and replaces its text.
-pub(super) fn lock(path: &Path, text: &[u8]) -> Result<Option<HeldFile>> {
+/// Locks the file of that name, which is made if it is missing, and replaces its text.
+pub(super) fn lock(
+    publisher: &Publisher,
+    name: &ObjectName,
+    text: &[u8],
+) -> Result<Option<HeldFile>> {
+    let path = &publisher.path_of(name);
     let mut options = open_options();
     options.read(true).write(true).create(true).truncate(false).mode(LOCK_FILE_MODE);
     let file = options.open(path).context("cannot open the lock", path)?;
+    publisher.hand_over(&file);
     for attempt in 1..=LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => {

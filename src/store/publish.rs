@@ -15,7 +15,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,11 +42,19 @@ pub(super) struct Publisher {
     syncer: Syncer,
     /// Cleared once the file system turns out to have no files without a name.
     has_unnamed_files: AtomicBool,
+    /// Who gets what root makes in the repository of another user.
+    owner: Option<(u32, u32)>,
 }
 
 impl Publisher {
     pub(super) fn new(root: PathBuf, syncer: Syncer) -> Self {
-        Self { root, syncer, has_unnamed_files: AtomicBool::new(true) }
+        let owner = match root.metadata() {
+            Ok(about) if sys::effective_user() == 0 && about.uid() != 0 => {
+                Some((about.uid(), about.gid()))
+            }
+            _ => None,
+        };
+        Self { root, syncer, has_unnamed_files: AtomicBool::new(true), owner }
     }
 
     /// Uses named temporary files, as on a file system that has no others.
@@ -69,6 +77,15 @@ impl Publisher {
         self.root.join(name.to_string())
     }
 
+    /// Gives a new file or directory to the owner of the repository. Root could read what is its
+    /// own, and lock the owner out of sessions, commits and index.
+    pub(super) fn hand_over(&self, made: &File) {
+        if let Some((user, group)) = self.owner {
+            // Where nothing can be given away, the mount decides whose files are.
+            let _ = fchown(made, Some(user), Some(group));
+        }
+    }
+
     /// Begins a new object.
     pub(super) fn stage(self: &Arc<Self>) -> Result<StagedFile> {
         self.syncer.check()?;
@@ -80,6 +97,7 @@ impl Publisher {
                 (file, Some(temp))
             }
         };
+        self.hand_over(&file);
         Ok(StagedFile { publisher: Arc::clone(self), file, temp, is_torn: false })
     }
 
@@ -116,7 +134,9 @@ impl Publisher {
             _ => {}
         }
         self.syncer.sync_directory(directory.parent().unwrap_or(&self.root))?;
-        File::open(directory).context("cannot open the directory", directory)
+        let opened = File::open(directory).context("cannot open the directory", directory)?;
+        self.hand_over(&opened);
+        Ok(opened)
     }
 
     /// Removes the temporary files of publishers that were killed. A living one holds its own

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::support::{Lab, MIB, noise};
+use crate::support::{Lab, MIB, Ran, noise};
 
 fn disk() -> Vec<u8> {
     let mut bytes = noise(2 * MIB, 1);
@@ -92,4 +92,14 @@ fn a_damaged_chunk_fails_the_restore_and_is_named() {
     assert_eq!(error["kind"], "corrupt");
     assert!(error["hint"].as_str().unwrap().contains("scrub"), "{error}");
     assert!(error["message"].as_str().unwrap().contains("of disk \"disk\""), "{error}");
+}
+
+#[test]
+fn where_the_target_is_full_nothing_is_said_to_be_kept() {
+    let lab = Lab::new();
+    lab.back_up("web", &noise(MIB, 1));
+    let mut command = lab.command(["restore", "disk", "web@latest", "disk", "-"]);
+    command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    let ran = Ran::of(command.output().unwrap()).expect(1);
+    assert!(ran.stderr.contains("hint: make room where TARGET lies"), "{ran:?}");
 }

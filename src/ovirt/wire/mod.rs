@@ -1,7 +1,7 @@
 //! The engine's documents as they arrive, in JSON.
 //!
 //! Only what is used is read; members that this release does not know are passed over, words that
-//! it does not know are kept as they are ([`words`]), and numbers and truths are read from strings
+//! it does not know are kept as they are (`words`), and numbers and truths are read from strings
 //! as well, because that is how the engine writes them. What may be a secret is never kept: of a
 //! script, only whether there is one.
 
