@@ -153,6 +153,9 @@ def _run(engine, vm, backup):
     else:
         for disk in recording:
             storage.add_bitmap(disks.active_layer(disk)["path"], backup["_next"])
+        for disk_id, path in _references(engine, backup).items():
+            top = disks.active_layer(engine.state["disks"][disk_id])
+            storage.copy(top["path"], top["format"], path)
     if backup["phase"] in OVER or backup["phase"] == "finalizing":
         return  # stopped too early by its owner
     with engine.lock:
@@ -187,7 +190,19 @@ def _begin_live(engine, vm, backup, found, recording):
     backup["_nodes"] = guest.begin_backup(backup["id"], {
         one["id"]: live.Wish(
             previous if backup["_disks"][one["id"]] == "incremental" else None,
-            backup["_next"] if one["id"] in names else None) for one in found})
+            backup["_next"] if one["id"] in names else None) for one in found},
+        _references(engine, backup))
+
+
+def reference_path(engine, backup_id, disk_id):
+    """Where the exact image of a backup's instant is kept."""
+    return engine.path("reference", f"{disk_id[:8]}-{backup_id[:8]}.raw")
+
+
+def _references(engine, backup):
+    if not engine.config["references"]:
+        return {}
+    return {disk: reference_path(engine, backup["id"], disk) for disk in backup["_disks"]}
 
 
 def drop_all_checkpoints(engine, vm):

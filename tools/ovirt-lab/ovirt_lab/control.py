@@ -21,9 +21,6 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format, *args):  # noqa: A002  the base class's name
         """Nothing: control is not part of the scene."""
 
-    def setup(self):
-        super().setup()
-
     def do_GET(self):
         """State and records."""
         engine = self.server.engine
@@ -239,6 +236,18 @@ def foreign_transfer(engine, disk, direction="upload", phase="transferring"):
     return {"id": transfer["id"]}
 
 
+def settle(engine):
+    """Ends all open transfers and backups, foreign ones too, and takes back ordered trouble."""
+    from . import transfers
+    clear_faults(engine)
+    for transfer in list(engine.state["imagetransfers"].values()):
+        if transfer["phase"] not in transfers.TERMINAL:
+            transfers.stop(engine, transfer, "cancelled_system")
+    for vm in engine.state["vms"].values():
+        for backup in backups.running(vm):
+            backups.fail(engine, vm, backup, "settled")
+
+
 # Guests and data -------------------------------------------------------------------------------
 
 def start_vm(engine, vm):
@@ -290,7 +299,7 @@ def digest(engine, disk):
 def reference(engine, backup, disk):
     """The exact image of the instant that a backup shows, when the switch `references` is on."""
     found = engine.find("disks", disk)
-    path = engine.path("reference", f"{found['id'][:8]}-{backup[:8]}.raw")
+    path = backups.reference_path(engine, backup, found["id"])
     for vm in disks.vms_of(engine, found["id"]):
         guest = engine.guests.get(vm["id"])
         if guest is not None and guest.alive():
@@ -310,4 +319,4 @@ OPERATIONS = {function.__name__.replace("_", "-"): function for function in (
     configure, set_vm, set_disk, set_attachment, set_host, set_checkpoint, expire_tokens,
     fail_requests, clear_faults, fail_phase, hold_phase, set_transfer, expire_ticket, kill, signal,
     restart, renew_authority, drop_bitmap, preview, foreign_backup, foreign_transfer, start_vm,
-    stop_vm, write, fill, guest_writer, digest, reference, fail_backup)}
+    stop_vm, settle, write, fill, guest_writer, digest, reference, fail_backup)}

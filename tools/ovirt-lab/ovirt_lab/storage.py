@@ -5,8 +5,6 @@ import json
 import os
 import subprocess
 
-PATTERN_LIMIT = 1 << 30
-
 
 def run(*argv):
     """Runs a tool; its words are the error."""
@@ -85,12 +83,17 @@ def fill(path, disk_format, source):
     run("qemu-img", "convert", "-q", "-n", "-f", "raw", "-O", driver(disk_format), source, path)
 
 
+def copy(path, disk_format, target):
+    """Copies what a guest would read into a raw file."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    run("qemu-img", "convert", "-q", "-U", "-f", driver(disk_format), "-O", "raw", path, target)
+
+
 def sha256(path, disk_format):
     """Digest of what a guest would read."""
-    command = ["qemu-img", "dd", "-U", "-f", driver(disk_format), "-O", "raw", "bs=1M"]
     temporary = path + ".digest"
     try:
-        run(*command, "if=" + path, "of=" + temporary)
+        copy(path, disk_format, temporary)
         return file_sha256(temporary)
     finally:
         if os.path.exists(temporary):

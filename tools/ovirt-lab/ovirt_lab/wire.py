@@ -130,9 +130,21 @@ def date(seconds):
 
 def render(tag, value):
     """A complete document as an element tree, with links, actions and the engine's order."""
-    tree = through_sdk(to_tree(tag, value))
+    given = to_tree(tag, value)
+    tree = through_sdk(given)
+    _keep_empty(given, tree)
     _finish(tree)
     return tree
+
+
+def _keep_empty(given, tree):
+    """The engine shows empty texts; the SDK's reader takes them for missing ones."""
+    for child in given:
+        if not len(child) and not child.attrib and not child.text and tree.find(child.tag) is None:
+            ET.SubElement(tree, child.tag)
+    for tag in {child.tag for child in given}:
+        for one, twin in zip(given.findall(tag), tree.findall(tag)):
+            _keep_empty(one, twin)
 
 
 def _finish(element):

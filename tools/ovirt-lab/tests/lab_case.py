@@ -125,6 +125,7 @@ class LabCase(unittest.TestCase):
         backup = vm_service.backups_service().add(types.Backup(
             disks=disks, from_checkpoint_id=previous, description="selftest"), query=query)
         service = vm_service.backups_service().backup_service(backup.id)
+        self.addCleanup(self.control, "settle")
         if ready:
             self.wait(lambda: service.get().phase, [types.BackupPhase.READY])
             return service.get(), service
