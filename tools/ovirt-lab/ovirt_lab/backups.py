@@ -139,6 +139,8 @@ def set_phase(engine, backup, phase):
 
 def _run(engine, vm, backup):
     engine.step("backup", "initializing")
+    if _stopped(backup):
+        return
     if not backup["_disks"]:
         raise PhaseFailure("Cannot start a backup without disks")
     found = [engine.state["disks"][one] for one in backup["_disks"]]
@@ -156,13 +158,25 @@ def _run(engine, vm, backup):
         for disk_id, path in _references(engine, backup).items():
             top = disks.active_layer(engine.state["disks"][disk_id])
             storage.copy(top["path"], top["format"], path)
-    if backup["phase"] in OVER or backup["phase"] == "finalizing":
-        return  # stopped too early by its owner
+    if _stopped(backup):
+        _forget_marks(engine, vm, backup)
+        return
     with engine.lock:
         if recording:
             _add_checkpoint(vm, backup, recording)
             backup["to_checkpoint_id"] = backup["_next"]
     set_phase(engine, backup, "ready")
+
+
+def _stopped(backup):
+    """Whether its owner stopped it before it was ready."""
+    return backup["phase"] in OVER or backup["phase"] == "finalizing"
+
+
+def _forget_marks(engine, vm, backup):
+    """Removes the bitmaps of a checkpoint that never came to be."""
+    if backup["_next"] and not backup.get("to_checkpoint_id"):
+        _drop_bitmaps(engine, vm, backup["_next"], backup["_disks"])
 
 
 def _add_checkpoint(vm, backup, recording):
@@ -209,7 +223,7 @@ def drop_all_checkpoints(engine, vm):
     """What the engine does when the chain cannot be restored."""
     with engine.lock:
         for name in list(vm["_checkpoints"]):
-            _drop_bitmaps(engine, vm, name)
+            _drop_bitmaps(engine, vm, name, vm["_checkpoints"][name]["_disks"])
             del vm["_checkpoints"][name]
 
 
@@ -217,6 +231,7 @@ def fail(engine, vm, backup, why):
     """The end of a backup that went wrong."""
     try:
         _release(engine, vm, backup)
+        _forget_marks(engine, vm, backup)
     except Exception as error:  # the phase must be told whatever else is broken
         why += f"; and then: {error}"
     with engine.lock:
@@ -304,9 +319,9 @@ def sweep(engine):
 
 # Checkpoints -----------------------------------------------------------------------------------
 
-def _drop_bitmaps(engine, vm, name):
+def _drop_bitmaps(engine, vm, name, disk_ids):
     guest = engine.guests.get(vm["id"])
-    for identifier in vm["_checkpoints"][name]["_disks"]:
+    for identifier in disk_ids:
         disk = engine.state["disks"].get(identifier)
         if disk is None:
             continue
@@ -333,7 +348,7 @@ def remove_checkpoint(engine, vm, name):
     if locked:
         raise conflict(f"Cannot delete VM Checkpoint. The following disks are locked: "
                        f"{', '.join(locked)}. Please try again in a few minutes.")
-    _drop_bitmaps(engine, vm, name)
+    _drop_bitmaps(engine, vm, name, checkpoint["_disks"])
     for other in vm["_checkpoints"].values():
         if other["parent_id"] == name:
             other["parent_id"] = checkpoint["parent_id"]

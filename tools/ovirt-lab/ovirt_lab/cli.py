@@ -242,7 +242,7 @@ def selftest(options):
     chosen = ["-v", *options.names] if options.names else [
         "discover", "-v", "-s", os.path.join(HOME, "tests")]
     begun = time.monotonic()
-    code = subprocess.run([python, "-m", "unittest", *chosen], env=environment,
+    code = subprocess.run([python, "-W", "ignore::ResourceWarning", "-m", "unittest", *chosen], env=environment,
                           check=False).returncode
     print(f"selftest: {time.monotonic() - begun:.1f} s", file=sys.stderr)
     return code

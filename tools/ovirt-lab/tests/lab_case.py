@@ -60,10 +60,8 @@ class LabCase(unittest.TestCase):
         self.control("configure", engine_version="4.5.6", token_seconds=None,
                      token_requests=None, transfer_address=None, references=False)
         self.connection = self.connect()
+        self.addCleanup(self.connection.close)
         self.system = self.connection.system_service()
-
-    def tearDown(self):
-        self.connection.close()
 
     def connect(self):
         """The official SDK, unchanged."""
