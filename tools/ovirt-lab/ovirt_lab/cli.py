@@ -166,6 +166,7 @@ def describe(directory, settings):
         "api_ca_sha256": pki.fingerprint(os.path.join(keys, "api-ca.pem")),
         "internal_ca_file": os.path.join(keys, "internal-ca.pem"),
         "internal_ca_sha256": pki.fingerprint(os.path.join(keys, "internal-ca.pem")),
+        "ca_bundle_file": os.path.join(keys, "ca-bundle.pem"),
         "other_ca_file": os.path.join(keys, "other-ca.pem"),
         "control_url": url("http", "127.0.0.1", settings["control_port"]),
         "imageio": {name: url("https", host, port)
@@ -242,8 +243,8 @@ def selftest(options):
     chosen = ["-v", *options.names] if options.names else [
         "discover", "-v", "-s", os.path.join(HOME, "tests")]
     begun = time.monotonic()
-    code = subprocess.run([python, "-W", "ignore::ResourceWarning", "-m", "unittest", *chosen], env=environment,
-                          check=False).returncode
+    argv = [python, "-W", "ignore::ResourceWarning", "-m", "unittest", *chosen]
+    code = subprocess.run(argv, env=environment, check=False).returncode
     print(f"selftest: {time.monotonic() - begun:.1f} s", file=sys.stderr)
     return code
 

@@ -29,7 +29,6 @@ DEFAULTS = {
     # None: the daemon's own address. A string replaces HOST:PORT in transfer_url.
     "transfer_address": None,
     "proxy_address": None,
-    "auto_finalize": False,
     "hide_ovf": False,
     "phase_missing": False,
     "extra_members": False,

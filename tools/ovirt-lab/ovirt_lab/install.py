@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 
 from . import state_dir
 
-PYPI = ("ovirt-imageio==2.5.1", "ovirt-engine-sdk-python==4.6.3")
+IMAGEIO = "ovirt-imageio==2.5.1"
+SDK = "ovirt-engine-sdk-python==4.6.3"
 #: A command or a file, and the package of Debian that brings it.
 NEEDS = (("qemu-img", "qemu-utils"), ("qemu-nbd", "qemu-utils"), ("qemu-io", "qemu-utils"),
          ("openssl", "openssl"), ("gcc", "gcc"))
@@ -96,11 +98,11 @@ def environment_python(state=None):
 
 def environment_works(state=None):
     """Whether the environment holds what the lab imports, in the versions it was made for."""
-    wanted = dict(one.split("==") for one in PYPI)
+    wanted = dict(one.split("==") for one in (IMAGEIO, SDK))
     program = ("import importlib.metadata as m, ovirtsdk4, ovirt_imageio;"
                f"assert all(m.version(k) == v for k, v in {wanted!r}.items())")
     python = environment_python(state)
-    return os.path.exists(python) and subprocess.run(
+    return os.path.exists(python) and os.path.isdir(sdk_examples(state)) and subprocess.run(
         [python, "-c", program], capture_output=True, check=False).returncode == 0
 
 
@@ -126,7 +128,25 @@ def create_environment(base):
     directory = os.path.join(base, "venv")
     say("making " + directory)
     subprocess.run([system_python(), "-m", "venv", "--clear", directory], check=True)
-    pip = [os.path.join(directory, "bin", "pip"), "-q", "--disable-pip-version-check", "install"]
-    done = subprocess.run([*pip, *PYPI], capture_output=True, text=True, check=False)
+    sources = os.path.join(base, "sources")
+    shutil.rmtree(sources, ignore_errors=True)
+    pip(base, "download", "--no-deps", "--no-binary", ":all:", "-d", sources, SDK)
+    archive = os.path.join(sources, os.listdir(sources)[0])
+    pip(base, "install", archive, IMAGEIO)
+    with tarfile.open(archive) as file:
+        file.extractall(sources, filter="data")
+
+
+def pip(base, *arguments):
+    """Runs pip of the environment."""
+    program = os.path.join(base, "venv", "bin", "pip")
+    done = subprocess.run([program, "-q", "--disable-pip-version-check", *arguments],
+                          capture_output=True, text=True, check=False)
     if done.returncode:
         raise SetupError("pip failed: " + (done.stderr or done.stdout)[-1500:])
+
+
+def sdk_examples(state=None):
+    """The programs that the SDK's source brings as examples, unchanged."""
+    return os.path.join(state_dir(state), "sources",
+                        SDK.replace("-", "_").replace("==", "-"), "examples")

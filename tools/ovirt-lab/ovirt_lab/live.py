@@ -69,6 +69,7 @@ class Guest:
         self.lock = threading.RLock()
         self.writer = None
         self.count = 0
+        self.layers = 0
 
     # Power -------------------------------------------------------------------------------------
 
@@ -273,8 +274,8 @@ class Guest:
             actions, moved = [], {}
             for disk, path in overlays.items():
                 top = self.tops[disk]
-                self.count += 1
-                node = f"{top.split('-')[0]}-{self.count}"
+                self.layers += 1
+                node = f"{top.split('-')[0]}-{self.layers}"
                 base = self.engine.state["disks"][disk]["_layers"][-1]
                 storage.create(path, "cow", self._size(qmp, top),
                                backing=(base["path"], base["format"]))

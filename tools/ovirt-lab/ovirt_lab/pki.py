@@ -51,6 +51,10 @@ def create(directory):
     for name, authority in (("engine", "api-ca"), ("host", "internal-ca")):
         if not os.path.exists(os.path.join(directory, name + ".pem")):
             _leaf(directory, name, authority, f"/O=lab/CN=localhost/OU={name}")
+    with open(os.path.join(directory, "ca-bundle.pem"), "wb") as bundle:
+        for name in ("api-ca.pem", "internal-ca.pem"):
+            with open(os.path.join(directory, name), "rb") as file:
+                bundle.write(file.read())
 
 
 def renew(directory, name):
