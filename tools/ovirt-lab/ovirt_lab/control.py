@@ -6,9 +6,10 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler
 
-from . import backups, disks, pki, snapshots, storage, vms, wire
+from . import backups, disks, inventory, pki, snapshots, storage, vms, wire
 from .engine import new_id
 from .faults import Fault, Missing
+from .relay import Relay
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -148,6 +149,19 @@ def hold_phase(engine, kind, phase, on=True):
     (engine.holds.add if on else engine.holds.discard)(f"{kind}:{phase}")
 
 
+def relay(engine, daemon="v4", on=True, count=0, **rules):
+    """A bad network: transfers that start from now on lead through a relay to the daemon. The
+    next `count` connections are cut or stall (`cut_after`, `stall_after`: bytes of answers), are
+    slow (`delay`: seconds per 64 KiB) or are closed at once (`refuse`)."""
+    target = engine.daemons[daemon]
+    if daemon not in engine.relays:
+        engine.relays[daemon] = Relay((target.host, target.port))
+    found = engine.relays[daemon]
+    found.order(count, rules)
+    engine.config["transfer_address"] = found.address if on else None
+    return {"address": found.address, "connections": found.connections}
+
+
 def set_transfer(engine, transfer, phase):
     """Moves a transfer: paused_system or cancelled_system, with all consequences."""
     from . import transfers
@@ -272,6 +286,12 @@ def write(engine, disk, changes):
     return storage.change(top["path"], storage.driver(top["format"]), changes)
 
 
+def add_vm(engine, name, cluster="Default", disks=(), **members):
+    """Makes a VM with disks: [{name, size, format, backup, source, …}]; `source` is a raw file
+    that is copied in, without it a little data is made."""
+    return inventory.add_custom(engine, name, cluster, disks, members)
+
+
 def fill(engine, disk, source):
     """Copies a raw file into the disk of a stopped VM."""
     top = disks.active_layer(engine.find("disks", disk))
@@ -318,5 +338,5 @@ def fail_backup(engine, vm, backup):
 OPERATIONS = {function.__name__.replace("_", "-"): function for function in (
     configure, set_vm, set_disk, set_attachment, set_host, set_checkpoint, expire_tokens,
     fail_requests, clear_faults, fail_phase, hold_phase, set_transfer, expire_ticket, kill, signal,
-    restart, renew_authority, drop_bitmap, preview, foreign_backup, foreign_transfer, start_vm,
+    restart, renew_authority, relay, add_vm, drop_bitmap, preview, foreign_backup, foreign_transfer, start_vm,
     stop_vm, settle, write, fill, guest_writer, digest, reference, fail_backup)}

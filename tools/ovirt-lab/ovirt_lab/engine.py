@@ -66,6 +66,7 @@ class Engine:
         self.phase_faults = {}
         self.holds = set()
         self.guests = {}
+        self.relays = {}
         self.stopping = threading.Event()
 
     # State on disk -----------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The demonstration inventory: small disks with known contents, and one VM for each case that a
 backup product must treat in a special way."""
 
+import os
+
 from . import disks, snapshots, storage, vms
 from .engine import new_id
 
@@ -44,13 +46,35 @@ def _places(engine):
              storage={"type": kind}, data_centers=[{"id": center["id"]}])
     network = _add(engine, "networks", name="ovirtmgmt", description="Management Network",
                    mtu=1500, stp=False, data_center={"id": center["id"]})
-    profile = _add(engine, "vnicprofiles", name="ovirtmgmt", port_mirroring=False,
-                   network={"id": network["id"]})
+    _add(engine, "vnicprofiles", name="ovirtmgmt", port_mirroring=False,
+         network={"id": network["id"]})
     for name in ("backup", "production"):
         _add(engine, "tags", name=name, description="")
-    data = next(one["id"] for one in engine.state["storagedomains"].values()
-                if one["name"] == "data")
-    return {"clusters": clusters, "domain": data, "profile": profile}
+    return find_places(engine)
+
+
+def find_places(engine):
+    """Where new VMs and disks go."""
+    return {"clusters": {one["name"]: one["id"] for one in engine.state["clusters"].values()},
+            "domain": engine.find("storagedomains", "data")["id"],
+            "profile": engine.find("vnicprofiles", "ovirtmgmt")}
+
+
+def add_custom(engine, name, cluster, wanted, members):
+    """A VM that a test describes."""
+    places = find_places(engine)
+    vm = add_vm(engine, places, name, cluster, **members)
+    made = []
+    for number, given in enumerate(wanted, 1):
+        given = dict(given)
+        source = given.pop("source", None)
+        size = given.pop("size", None) or os.path.getsize(source)
+        disk = add_disk(engine, places, vm, given.pop("name", f"{name}_Disk{number}"), size,
+                        seed=None if source else number, **given)
+        if source:
+            storage.fill(disk["_layers"][0]["path"], disk["format"], source)
+        made.append(disk["id"])
+    return {"id": vm["id"], "disks": made}
 
 
 def add_vm(engine, places, name, cluster="Default", **members):
@@ -69,8 +93,9 @@ def add_disk(engine, places, vm, name, size, *, seed=1, attached=None, **members
     engine.state["disks"][disk["id"]] = disk
     if disk["storage_type"] == "image":
         disks.create_file(disk)
-        storage.change(disk["_layers"][0]["path"], storage.driver(disk["format"]), contents(
-            size, seed))
+        if seed is not None:
+            storage.change(disk["_layers"][0]["path"], storage.driver(disk["format"]),
+                           contents(size, seed))
         disks.refresh_sizes(disk)
     if vm is not None:
         vm["_attachments"][disk["id"]] = disks.attachment(
