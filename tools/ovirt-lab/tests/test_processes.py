@@ -54,6 +54,30 @@ class Lifecycle(LabCase):
         self.assertEqual(before["vms"].keys(), after["vms"].keys())
         self.assertEqual(before["disks"], after["disks"])
 
+    def test_an_engine_that_dies_in_a_backup_fails_it_when_it_is_back(self):
+        self.info = json.loads(program("up", "--dir", self.second))
+        self.connection = self.connect()
+        self.addCleanup(self.connection.close)
+        self.system = self.connection.system_service()
+        _, service = self.vm("web01")
+        disk = self.disks(service)[0]
+        backup, backup_service = self.start_backup(service, [disk])
+        transfer = self.start_transfer(disk, types.ImageTransferDirection.DOWNLOAD, backup)
+        processes = Processes(self.second)
+        export = [name for name in processes.names() if name.startswith("nbd-")]
+        self.assertEqual(1, len(export))
+        os.kill(processes.record("engine")["pid"], signal.SIGKILL)
+        while processes.alive("engine"):
+            time.sleep(0.01)
+        self.assertTrue(processes.alive(export[0]))
+        program("up", "--dir", self.second)
+        self.assertFalse(processes.alive(export[0]))
+        self.wait(lambda: transfer.get().phase, [types.ImageTransferPhase.FINISHED_FAILURE])
+        self.assertEqual(types.BackupPhase.FAILED, backup_service.get().phase)
+        self.assertEqual(types.DiskStatus.OK, self.disks(service)[0].status)
+        events = self.system.events_service().list(search=backup.id)
+        self.assertIn(10814, [one.code for one in events])
+
     def test_a_strangers_process_with_a_recorded_pid_is_spared(self):
         program("up", "--dir", self.second)
         stranger = subprocess.Popen(["sleep", "60"])
