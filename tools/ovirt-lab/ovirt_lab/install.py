@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 
 from . import state_dir
 
@@ -77,13 +76,20 @@ def install_packages(names):
             apt_get("update")
     else:
         raise SetupError("apt-get cannot install " + " ".join(names) + ": " + plan.stderr[-400:])
-    lost = [line for line in plan.stdout.splitlines() if line.startswith("Remv ")]
+    lost = losses(plan.stdout)
     if lost:
-        raise SetupError("installing would remove packages, so nothing was done: "
+        raise SetupError("installing would remove or exchange packages, so nothing was done: "
                          + "; ".join(lost) + ". Install them by hand as you see fit.")
     done = apt_get("--no-install-recommends", "install", *names)
     if done.returncode:
         raise SetupError("apt-get failed: " + done.stderr[-400:])
+
+
+def losses(plan):
+    """The lines of apt's plan that remove something, or exchange a QEMU for another: packages of
+    different suites do that to each other."""
+    return [line for line in plan.splitlines()
+            if line.startswith("Remv ") or (line.startswith("Inst qemu") and " [" in line)]
 
 
 def say(text):
@@ -133,8 +139,7 @@ def create_environment(base):
     pip(base, "download", "--no-deps", "--no-binary", ":all:", "-d", sources, SDK)
     archive = os.path.join(sources, os.listdir(sources)[0])
     pip(base, "install", archive, IMAGEIO)
-    with tarfile.open(archive) as file:
-        file.extractall(sources, filter="data")
+    subprocess.run(["tar", "-xzf", archive, "-C", sources], check=True)
 
 
 def pip(base, *arguments):
