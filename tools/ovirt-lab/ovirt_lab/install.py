@@ -1,6 +1,7 @@
 """`ovirt-lab setup`: packages of the system where they are missing, and a virtual environment."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def losses(plan):
     """The lines of apt's plan that remove something, or exchange a QEMU for another: packages of
     different suites do that to each other."""
     return [line for line in plan.splitlines()
-            if line.startswith("Remv ") or (line.startswith("Inst qemu") and " [" in line)]
+            if line.startswith("Remv ") or re.match(r"Inst qemu\S* \[", line)]
 
 
 def say(text):
@@ -123,9 +124,19 @@ def setup(state=None):
         if not environment_works(state):
             raise SetupError("the virtual environment does not work; see the messages above")
     if not shutil.which(STORAGE_DAEMON):
-        say(f"there is no {STORAGE_DAEMON} (Debian 12: package qemu-system-common, of the same "
-            "version as qemu-utils): running VMs cannot be played, all else works")
+        install_storage_daemon()
     say("ready: " + state_dir(state))
+
+
+def install_storage_daemon():
+    """For running VMs only, so what forbids it is not an error. It is in qemu-utils of newer
+    releases, and in Debian 12's qemu-system-common, which must be of qemu-utils' version."""
+    try:
+        install_packages(["qemu-system-common"])
+    except SetupError as error:
+        say(f"{error}")
+    if not shutil.which(STORAGE_DAEMON):
+        say(f"there is no {STORAGE_DAEMON}: running VMs cannot be played, all else works")
 
 
 def create_environment(base):
