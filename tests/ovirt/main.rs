@@ -1,5 +1,6 @@
 //! The engine's client, facts and rules, against an engine that answers what a test tells it to.
 
+mod changes;
 mod client;
 mod gather;
 mod page;

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io::Read;
+use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -16,6 +17,9 @@ use crate::ovirt::trust::{Anchor, client_config, is_distrust};
 /// Longest answer that is read. A list of ten thousand VMs takes about 30 MB.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 const READ_BYTES: usize = 64 << 10;
+/// Web servers close idle connections after five seconds or later. A request on one that is just
+/// being closed is lost, and nobody can tell whether it arrived.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// An answer of the engine. Its body may hold secrets of VMs.
 pub(super) struct Answer {
@@ -59,17 +63,20 @@ pub(super) struct Lost {
     pub(super) error: Error,
     /// Whether another try may end better.
     pub(super) may_pass: bool,
+    /// Whether the engine may have got the request, and done what it asks for.
+    pub(super) may_have_arrived: bool,
 }
 
 impl Lost {
     fn passing(error: Error) -> Self {
-        Self { error, may_pass: true }
+        Self { error, may_pass: true, may_have_arrived: true }
     }
 }
 
+/// An error before anything was sent.
 impl From<Error> for Lost {
     fn from(error: Error) -> Self {
-        Self { error, may_pass: false }
+        Self { error, may_pass: false, may_have_arrived: false }
     }
 }
 
@@ -87,6 +94,7 @@ pub(super) fn http(anchor: &Anchor, patience: &Patience) -> Result<Client> {
         .no_proxy()
         .http1_only()
         .user_agent(concat!("backstop/", env!("CARGO_PKG_VERSION")))
+        .pool_idle_timeout(IDLE)
         .connect_timeout(patience.connect)
         .timeout(patience.request);
     let built = builder.build();
@@ -125,9 +133,8 @@ fn body(mut response: Response) -> std::result::Result<Secret, Lost> {
         }
         len += read;
         if len > ANSWER_BYTES_MAX {
-            return Err(
-                Error::new(ErrorKind::Remote, "the answer of the engine is too long").into()
-            );
+            let error = Error::new(ErrorKind::Remote, "the answer of the engine is too long");
+            return Err(Lost { error, may_pass: false, may_have_arrived: true });
         }
         body.push(&buffer[..read]);
     }
@@ -143,6 +150,7 @@ fn unreached(error: reqwest::Error, what: &'static str) -> Lost {
         cause = next.source();
     }
     texts.dedup();
-    let may_pass = !is_distrust(&error);
-    Lost { error: Error::new(ErrorKind::Remote, what).because(texts.join(": ")), may_pass }
+    let (may_pass, may_have_arrived) = (!is_distrust(&error), !error.is_connect());
+    let error = Error::new(ErrorKind::Remote, what).because(texts.join(": "));
+    Lost { error, may_pass, may_have_arrived }
 }

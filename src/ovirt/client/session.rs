@@ -1,8 +1,9 @@
 //! A session with the engine: from the first request to the logout.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::de::DeserializeOwned;
@@ -47,8 +48,15 @@ pub struct EngineOptions {
     pub cancel: Cancel,
 }
 
-/// A session with the engine. Logs in when the first request needs it, and out when dropped.
+/// A session with the engine. Logs in when the first request needs it, and out when the last value
+/// of it is dropped. Threads share it by reference.
 pub struct Engine {
+    session: Arc<Session>,
+    cancel: Cancel,
+}
+
+/// What all values of a session share.
+struct Session {
     http: Client,
     options: EngineOptions,
     token: Mutex<Option<Arc<Secret>>>,
@@ -58,18 +66,47 @@ impl Engine {
     /// Prepares a session; nothing is sent yet.
     pub fn new(options: EngineOptions) -> Result<Self> {
         let http = http(&options.anchor, &options.patience)?;
-        Ok(Self { http, options, token: Mutex::default() })
+        let cancel = options.cancel.clone();
+        Ok(Self { session: Arc::new(Session { http, options, token: Mutex::default() }), cancel })
+    }
+
+    /// The same session for other work: `cancel` ends its waiting. What has to be taken back after
+    /// the end of a run was asked for must not be ended by that.
+    #[must_use]
+    pub fn with_cancel(&self, cancel: Cancel) -> Self {
+        Self { session: Arc::clone(&self.session), cancel }
     }
 
     /// Where the engine answers.
     #[must_use]
     pub fn url(&self) -> &EngineUrl {
-        &self.options.url
+        &self.session.options.url
+    }
+
+    /// What ends waiting.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    pub(super) fn patience(&self) -> &Patience {
+        &self.session.options.patience
+    }
+
+    /// Waits before the next try, after that many failures.
+    pub(super) fn pause(&self, failures: u32) -> Result<()> {
+        let pause = self.patience().pause(failures, &*self.session.options.chance);
+        self.wait(pause)
+    }
+
+    /// Waits that long, or until the end of the run is asked for.
+    pub fn wait(&self, pause: Duration) -> Result<()> {
+        sleep(pause, &self.cancel)
     }
 
     /// Gets a token unless there is one.
     pub fn log_in(&self) -> Result<()> {
-        self.token().map(drop).map_err(Error::from)
+        self.session.token().map(drop).map_err(Error::from)
     }
 
     /// Reads a document.
@@ -92,46 +129,52 @@ impl Engine {
 
     /// Sends a request that only looks, again after failures that may pass.
     fn look(&self, path: &ApiPath) -> Sent {
-        let patience = &self.options.patience;
         let mut failures = 0;
         loop {
-            let looked = self.authorized(path);
+            let looked = self.authorized(&Method::GET, path, b"");
             let may_pass = match &looked {
                 Ok(answer) => matches!(answer.status, 409 | 429 | 500..),
                 Err(lost) => lost.may_pass,
             };
             failures += 1;
-            if !may_pass || failures >= patience.tries {
+            if !may_pass || failures >= self.patience().tries {
                 return looked;
             }
-            sleep(patience.pause(failures, &*self.options.chance), &self.options.cancel)?;
+            self.pause(failures)?;
         }
     }
 
-    /// Sends a request with the token, and with a new one if the engine has forgotten it.
-    fn authorized(&self, path: &ApiPath) -> Sent {
-        let used = self.token()?;
-        let answer = self.send_get(path, &used)?;
+    /// Sends a request with the token, and with a new one if the engine has forgotten it: it looks
+    /// at the token before anything else.
+    pub(super) fn authorized(&self, method: &Method, path: &ApiPath, body: &[u8]) -> Sent {
+        let used = self.session.token()?;
+        let answer = self.session.send(method, path, body, &used)?;
         if answer.status != 401 {
             return Ok(answer);
         }
-        self.forget(&used);
-        self.send_get(path, &*self.token()?)
+        self.session.forget(&used);
+        self.session.send(method, path, body, &*self.session.token()?)
     }
+}
 
-    fn send_get(&self, path: &ApiPath, token: &Secret) -> Sent {
+impl Session {
+    fn send(&self, method: &Method, path: &ApiPath, body: &[u8], token: &Secret) -> Sent {
         let url = format!("{}{path}", self.options.url);
-        let request = self.http.get(url).header(ACCEPT, JSON).header("Version", "4");
+        let request = self.http.request(method.clone(), url).header(ACCEPT, JSON);
+        let request = request.header("Version", "4").header(ACCEPT_LANGUAGE, "en-US");
         let request = request.header("Correlation-Id", &self.options.correlation);
-        let request =
-            request.header(ACCEPT_LANGUAGE, "en-US").header(AUTHORIZATION, bearer(token)?);
+        let request = request.header(AUTHORIZATION, bearer(token)?);
+        let request = match body.is_empty() {
+            true => request,
+            false => request.header(CONTENT_TYPE, JSON).body(body.to_vec()),
+        };
         let began = Instant::now();
         let sent = send(request);
         let outcome = match &sent {
             Ok(answer) => answer.status.to_string(),
             Err(lost) => lost.error.to_string(),
         };
-        log::debug!("GET {path}: {outcome} after {} ms", began.elapsed().as_millis());
+        log::debug!("{method} {path}: {outcome} after {} ms", began.elapsed().as_millis());
         sent
     }
 
@@ -144,10 +187,14 @@ impl Engine {
         let form = token_form(user, password);
         // The engine compares this header as a whole.
         let request = self.http.post(format!("{url}{TOKEN_PATH}")).header(ACCEPT, JSON);
-        let answer = send_form(request, &form)?;
+        let answer = send_form(request, &form).map_err(|lost| Lost {
+            // A login changes nothing that matters.
+            may_have_arrived: false,
+            ..lost
+        })?;
         let new = token(&answer, user).map_err(|error| {
             let may_pass = answer.status >= 500;
-            Lost { error, may_pass }
+            Lost { error, may_pass, may_have_arrived: false }
         })?;
         let new = Arc::new(new);
         *held = Some(Arc::clone(&new));
@@ -170,7 +217,7 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Drop for Session {
     fn drop(&mut self) {
         // The engine ends a session by itself when nothing uses it.
         if let Err(error) = self.log_out() {
