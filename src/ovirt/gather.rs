@@ -154,7 +154,7 @@ fn snapshot_facts(snapshot: Snapshot) -> SnapshotFacts {
 }
 
 fn backup_facts(backup: Backup) -> BackupFacts {
-    let Backup { id, phase, description, creation_date } = backup;
+    let Backup { id, phase, description, creation_date, .. } = backup;
     BackupFacts { id, phase, description, began: creation_date }
 }
 

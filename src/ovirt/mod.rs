@@ -4,19 +4,23 @@
 //! |---|---|
 //! | [`address`] | hosts, ports, the engine's URL, other ways to hosts |
 //! | [`trust`] | certificates and who must have signed them |
-//! | [`client`] | requests to the engine, and the session around them |
+//! | [`client`], [`poll`] | requests to the engine, the session around them, and waiting |
 //! | [`wire`] | the engine's documents as values |
 //! | [`facts`], [`gather`] | everything that decides about a VM; collecting it without a trace |
 //! | [`eligibility`] | from facts to findings: pure |
+//! | [`mod@backup`] | backups as the engine sees them: begin, wait, finalize, checkpoints |
+//! | [`ticket`] | image transfers as the engine sees them: begin, keep open, end |
 //! | [`probe`], [`check`] | the way to the engine and its hosts, step by step |
 
 pub mod address;
-
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod eligibility;
 pub mod facts;
 pub mod gather;
+pub mod poll;
 pub mod probe;
+pub mod ticket;
 pub mod trust;
 pub mod wire;

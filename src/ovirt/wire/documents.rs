@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use crate::base::clock::UtcTime;
-use crate::ovirt::wire::scalar::{HasText, number, time, truth};
+use crate::ovirt::wire::scalar::{HasText, TicketUrl, number, time, truth};
 use crate::ovirt::wire::words::{
-    BackupPhase, ContentType, Direction, DiskFormat, DiskStatus, SnapshotStatus, SnapshotType,
-    StorageType, TransferPhase, VmOrigin, VmStatus,
+    BackupMode, BackupPhase, CheckpointState, ContentType, Direction, DiskFormat, DiskStatus,
+    SnapshotStatus, SnapshotType, StorageType, TransferPhase, VmOrigin, VmStatus,
 };
 
 /// A reference to an object.
@@ -138,6 +138,8 @@ pub struct Disk {
     pub external_disk: HasText,
     /// The storage behind a direct LUN.
     pub lun_storage: Option<LunStorage>,
+    /// How a backup that has the disk reads it.
+    pub backup_mode: Option<BackupMode>,
 }
 
 /// The storage behind a direct LUN; that it is there is what matters.
@@ -171,6 +173,37 @@ pub struct Backup {
     /// When it began.
     #[serde(default, deserialize_with = "time")]
     pub creation_date: Option<UtcTime>,
+    /// The mark that later backups can begin from; known once the backup is ready.
+    pub to_checkpoint_id: Option<String>,
+    /// The host that reads the disks of a running VM.
+    pub host: Option<Link>,
+    /// The snapshot that the engine made for it, if it works by one.
+    pub snapshot: Option<Link>,
+}
+
+/// A mark from which a backup can begin.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Checkpoint {
+    /// Its id.
+    pub id: String,
+    /// What whoever began its backup wrote.
+    #[serde(default)]
+    pub description: String,
+    /// The one before it.
+    pub parent_id: Option<String>,
+    /// Whether it can be used; engines before 4.4.7 do not tell.
+    pub state: Option<CheckpointState>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Event {
+    /// What, for people.
+    #[serde(default)]
+    pub description: String,
+    /// What, for programs.
+    #[serde(default, deserialize_with = "number")]
+    pub code: Option<u64>,
 }
 
 /// A transfer of an image.
@@ -184,6 +217,12 @@ pub struct Transfer {
     pub direction: Option<Direction>,
     /// The disk.
     pub image: Option<Link>,
+    /// Where its host has the data, while there is a ticket.
+    pub transfer_url: Option<TicketUrl>,
+    /// Where the engine's proxy has them.
+    pub proxy_url: Option<TicketUrl>,
+    /// The host.
+    pub host: Option<Link>,
 }
 
 /// A cluster.
@@ -226,6 +265,9 @@ list!(SnapshotList, snapshot, Snapshot);
 list!(BackupList, backup, Backup);
 list!(TransferList, image_transfer, Transfer);
 list!(HostList, host, Host);
+list!(DiskList, disk, Disk);
+list!(CheckpointList, checkpoint, Checkpoint);
+list!(EventList, event, Event);
 
 #[cfg(test)]
 mod tests {
@@ -269,10 +311,14 @@ mod tests {
         assert_eq!(backup.phase, None);
         assert_eq!(backup.creation_date.unwrap().rfc3339(), "2026-01-01T00:00:00Z");
         let text = r#"{"image_transfer":[{"active":"false","direction":"upload",
+            "transfer_url":"https://[::1]:54322/images/canary",
             "phase":"transferring","host":{"id":"H"},"image":{"id":"D1"},"id":"T"}]}"#;
         let transfers: TransferList = serde_json::from_str(text).unwrap();
         let transfer = &transfers.image_transfer[0];
         assert_eq!(transfer.image.as_ref().unwrap().id, "D1");
         assert_eq!(transfer.direction, Some(Direction::Upload));
+        let url = transfer.transfer_url.as_ref().unwrap();
+        assert_eq!(url.expose(), "https://[::1]:54322/images/canary");
+        assert!(!format!("{transfer:?} {url}").contains("canary"));
     }
 }

@@ -6,15 +6,18 @@
 //! script, only whether there is one.
 
 mod documents;
+mod requests;
 mod scalar;
 mod words;
 
 pub use documents::{
-    Api, Attachment, AttachmentList, Backup, BackupList, Cluster, Disk, Host, HostList,
-    Initialization, Link, Snapshot, SnapshotList, Transfer, TransferList, Version, Vm, VmList,
+    Api, Attachment, AttachmentList, Backup, BackupList, Checkpoint, CheckpointList, Cluster, Disk,
+    DiskList, Event, EventList, Host, HostList, Initialization, Link, Snapshot, SnapshotList,
+    Transfer, TransferList, Version, Vm, VmList,
 };
-pub use scalar::HasText;
+pub use requests::{DiskRefs, IdRef, NewBackup, NewTransfer};
+pub use scalar::{HasText, TicketUrl};
 pub use words::{
-    BackupPhase, ContentType, Direction, DiskFormat, DiskStatus, SnapshotStatus, SnapshotType,
-    StorageType, TransferPhase, VmOrigin, VmStatus,
+    BackupMode, BackupPhase, CheckpointState, ContentType, Direction, DiskFormat, DiskStatus,
+    SnapshotStatus, SnapshotType, StorageType, TransferPhase, VmOrigin, VmStatus,
 };

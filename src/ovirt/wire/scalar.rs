@@ -80,6 +80,42 @@ impl Visitor<'_> for TextVisitor {
     }
 }
 
+/// A URL with a ticket in it: whoever knows it may read or write the disk. It is shown without.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct TicketUrl(String);
+
+impl TicketUrl {
+    /// The whole URL, for whoever sends a request to it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for TicketUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Display for TicketUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once("://") {
+            Some((scheme, rest)) => {
+                write!(f, "{scheme}://{}/...", rest.split('/').next().unwrap_or_default())
+            }
+            None => f.write_str("..."),
+        }
+    }
+}
+
+impl fmt::Debug for TicketUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TicketUrl({self})")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -157,6 +157,22 @@ words! {
 }
 
 words! {
+    /// How a backup reads a disk.
+    BackupMode {
+        Full = "full",
+        Incremental = "incremental",
+    }
+}
+
+words! {
+    /// Whether a backup can begin from a checkpoint.
+    CheckpointState {
+        Created = "created",
+        Invalid = "invalid",
+    }
+}
+
+words! {
     /// Which way a transfer goes.
     Direction {
         Download = "download",

@@ -1,0 +1,90 @@
+//! The documents that create something. An engine refuses members that it does not know, so what
+//! came with a later release is left out where it is not needed.
+
+use serde::Serialize;
+
+/// A reference to an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IdRef {
+    /// Its id.
+    pub id: String,
+}
+
+impl From<&str> for IdRef {
+    fn from(id: &str) -> Self {
+        Self { id: id.to_owned() }
+    }
+}
+
+/// References to disks.
+#[derive(Debug, Clone, Serialize)]
+pub struct DiskRefs {
+    disk: Vec<IdRef>,
+}
+
+/// A backup that is to begin.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewBackup {
+    /// Its id, where the engine lets clients choose it (4.5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The mark from which on changes are wanted; everything without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_checkpoint_id: Option<String>,
+    /// At most 1024 characters. The engine copies it to the checkpoint.
+    pub description: String,
+    /// The disks.
+    pub disks: DiskRefs,
+}
+
+impl NewBackup {
+    /// A full backup of these disks.
+    #[must_use]
+    pub fn new<'a>(description: String, disks: impl IntoIterator<Item = &'a str>) -> Self {
+        let disks = DiskRefs { disk: disks.into_iter().map(IdRef::from).collect() };
+        Self { id: None, from_checkpoint_id: None, description, disks }
+    }
+}
+
+/// A transfer that is to begin.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewTransfer {
+    /// The backup that holds the disk, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<IdRef>,
+    /// The disk.
+    pub disk: IdRef,
+    /// `download` or `upload`.
+    pub direction: String,
+    /// `raw`: the disk as its guest sees it.
+    pub format: &'static str,
+    /// Seconds without any request after which the engine ends it.
+    pub inactivity_timeout: u64,
+    /// What it does then (4.4.5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_policy: Option<&'static str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(document: &impl Serialize) -> String {
+        serde_json::to_string(document).expect("writes")
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_written() {
+        let full = NewBackup::new("tag".to_owned(), ["D1", "D2"]);
+        let expected = r#"{"description":"tag","disks":{"disk":[{"id":"D1"},{"id":"D2"}]}}"#;
+        assert_eq!(json(&full), expected);
+        let later = NewBackup {
+            id: Some("B".to_owned()),
+            from_checkpoint_id: Some("C".to_owned()),
+            ..NewBackup::new("tag".to_owned(), [])
+        };
+        let expected =
+            r#"{"id":"B","from_checkpoint_id":"C","description":"tag","disks":{"disk":[]}}"#;
+        assert_eq!(json(&later), expected);
+    }
+}
