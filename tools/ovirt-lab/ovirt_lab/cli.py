@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 
 from . import HOME, imageio, install, pki, state_dir
-from .procs import Processes
+from .procs import Processes, start_time
 
 USER = "backup@internal"
 PORTS = ("engine", "http", "control", "v4", "v6", "proxy")
@@ -30,11 +30,15 @@ def parser():
         if directory:
             made.add_argument("--dir", help="the lab's own directory (default: below --state)")
         return made
-    command("setup", "install what is missing", directory=False)
+    setting = command("setup", "install what is missing", directory=False)
+    setting.add_argument("--check", action="store_true",
+                         help="install nothing; name what is missing, and fail if anything is")
     up = command("up", "start a lab, and print what a client needs as JSON")
     up.add_argument("--ports", default="", metavar="NAME=PORT,…",
                     help=f"fixed ports; names: {', '.join(PORTS)}")
     up.add_argument("--no-ipv6", action="store_true", help="127.0.0.1 only")
+    up.add_argument("--owner", type=int, metavar="PID",
+                    help="end and delete the lab when this process is gone")
     down = command("down", "stop the processes of a lab")
     down.add_argument("--purge", action="store_true", help="delete its directory, too")
     command("info", "print the JSON document of `up` again")
@@ -64,7 +68,12 @@ def lab_dir(options):
 
 def setup(options):
     """`setup`."""
-    install.setup(options.state)
+    if not options.check:
+        return install.setup(options.state)
+    missing = install.missing(options.state)
+    if missing:
+        print("ovirt-lab: missing: " + ", ".join(missing), file=sys.stderr)
+    return 1 if missing else 0
 
 
 def up(options):
@@ -78,6 +87,8 @@ def up(options):
     os.makedirs(directory, mode=0o700, exist_ok=True)
     settings = load_settings(directory) or new_settings(options, directory)
     settings["venv"] = os.path.join(state_dir(options.state), "venv")
+    settings["owner"] = options.owner and {"pid": options.owner,
+                                           "start": start_time(options.owner)}
     write_private(os.path.join(directory, "settings.json"), json.dumps(settings))
     pki.create(os.path.join(directory, "pki"))
     processes = Processes(directory)
@@ -179,11 +190,7 @@ def down(options):
     directory = lab_dir(options)
     if not os.path.isdir(os.path.join(directory, "pids")):
         return
-    processes = Processes(directory)
-    for name in sorted(processes.names(), key=lambda one: (one != "engine", one)):
-        processes.stop(name)
-    for name in processes.names():  # what the engine had started meanwhile
-        processes.stop(name)
+    Processes(directory).stop_all()
     if options.purge:
         if load_settings(directory) is None:
             raise RuntimeError(f"{directory} is no lab: nothing was deleted")

@@ -109,6 +109,19 @@ def set_host(engine, host, **members):
         engine.find("hosts", host).update(members)
 
 
+def set_snapshot(engine, vm, snapshot=None, **members):
+    """Overwrites members of a snapshot: snapshot_status, snapshot_type, description; makes one
+    when none is named."""
+    with engine.lock:
+        found = engine.find("vms", vm)["_snapshots"]
+        if snapshot is None:
+            made = snapshots.new_snapshot("")
+            found[made["id"]] = made
+            snapshot = made["id"]
+        found[snapshot].update(members)
+        return {"id": snapshot}
+
+
 def set_checkpoint(engine, vm, checkpoint, **members):
     """Overwrites members of a checkpoint: state (`invalid`), …"""
     with engine.lock:
@@ -336,7 +349,8 @@ def fail_backup(engine, vm, backup):
 
 
 OPERATIONS = {function.__name__.replace("_", "-"): function for function in (
-    configure, set_vm, set_disk, set_attachment, set_host, set_checkpoint, expire_tokens,
-    fail_requests, clear_faults, fail_phase, hold_phase, set_transfer, expire_ticket, kill, signal,
-    restart, renew_authority, relay, add_vm, drop_bitmap, preview, foreign_backup, foreign_transfer, start_vm,
-    stop_vm, settle, write, fill, guest_writer, digest, reference, fail_backup)}
+    configure, set_vm, set_disk, set_attachment, set_host, set_snapshot, set_checkpoint,
+    expire_tokens, fail_requests, clear_faults, fail_phase, hold_phase, set_transfer,
+    expire_ticket, kill, signal, restart, renew_authority, relay, add_vm, drop_bitmap, preview,
+    foreign_backup, foreign_transfer, start_vm, stop_vm, settle, write, fill, guest_writer, digest,
+    reference, fail_backup)}

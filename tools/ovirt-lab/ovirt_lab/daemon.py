@@ -3,13 +3,14 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import threading
 import time
 
 from . import backups, control, imageio, inventory, server, transfers
 from .engine import Engine
-from .procs import Processes
+from .procs import Processes, start_time
 
 
 def main():
@@ -39,6 +40,10 @@ def main():
     for guest in list(engine.guests.values()):
         guest.stop()
     engine.save()
+    if engine.forsaken:
+        engine.processes.forget("engine")
+        engine.processes.stop_all()
+        shutil.rmtree(directory)
 
 
 def serve(engine, settings):
@@ -72,9 +77,14 @@ def recover(engine):
 
 
 def sweep(engine):
-    """Forgets what is over, now and then."""
+    """Forgets what is over, now and then, and ends the lab when nobody wants it any more."""
+    owner = engine.settings.get("owner")
     while not engine.stopping.is_set():
         time.sleep(1)
+        if owner and start_time(owner["pid"]) != owner["start"]:
+            engine.forsaken = True
+            engine.stopping.set()
+            return
         with engine.lock:
             backups.sweep(engine)
             transfers.sweep(engine)

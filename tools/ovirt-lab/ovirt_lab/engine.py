@@ -68,6 +68,8 @@ class Engine:
         self.guests = {}
         self.relays = {}
         self.stopping = threading.Event()
+        #: Whether the process for which the lab was started is gone.
+        self.forsaken = False
 
     # State on disk -----------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """`ovirt-lab setup`: packages of the system where they are missing, and a virtual environment."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -113,8 +114,22 @@ def environment_works(state=None):
         [python, "-c", program], capture_output=True, check=False).returncode == 0
 
 
+def missing(state=None):
+    """What `setup` would install, by name."""
+    fresh = not environment_works(state)
+    guests = [] if shutil.which(STORAGE_DAEMON) else ["qemu-system-common"]
+    return missing_packages(fresh) + guests + [IMAGEIO, SDK] * fresh
+
+
 def setup(state=None):
-    """Installs what is missing; does nothing when all is there."""
+    """Installs what is missing; does nothing when all is there. One at a time."""
+    os.makedirs(state_dir(state), exist_ok=True)
+    with open(os.path.join(state_dir(state), "setup.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _setup(state)
+
+
+def _setup(state):
     fresh = not environment_works(state)
     names = missing_packages(fresh)
     if names:

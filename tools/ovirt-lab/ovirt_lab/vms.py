@@ -30,7 +30,9 @@ def new_vm(name, cluster, **members):
 
 
 def view(engine, vm, query, all_content=False):
-    """A VM as clients see it."""
+    """A VM as clients see it; `next_run`: with the changes that wait for its next start."""
+    if query.get("next_run") in ("true", ""):
+        vm = {**vm, **vm.get("_next_run", {})}
     shown = views.show(f"vms/{vm['id']}", vm)
     if vm["status"] == "down":
         for name in ("host", "fqdn", "start_time"):

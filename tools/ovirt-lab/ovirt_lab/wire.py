@@ -17,6 +17,9 @@ BASE = "/ovirt-engine/api"
 HEAD = ("actions", "name", "description", "comment", "creation_status", "link")
 STRUCTURES = {"initialization", "nic_configurations"}
 SINGULARS = {"properties": "property", "policies": "policy", "statuses": "status"}
+#: Members whose values are words of a fixed set.
+WORDS = {"status", "format", "storage_type", "content_type", "snapshot_status", "snapshot_type",
+         "phase", "direction"}
 DATE = re.compile(r"(^|_)(date|time)$")
 
 
@@ -132,19 +135,21 @@ def render(tag, value):
     """A complete document as an element tree, with links, actions and the engine's order."""
     given = to_tree(tag, value)
     tree = through_sdk(given)
-    _keep_empty(given, tree)
+    _keep_lost(given, tree)
     _finish(tree)
     return tree
 
 
-def _keep_empty(given, tree):
-    """The engine shows empty texts; the SDK's reader takes them for missing ones."""
+def _keep_lost(given, tree):
+    """The engine shows empty texts, and a later one words that this SDK does not know: the SDK's
+    reader takes both for missing ones."""
     for child in given:
-        if not len(child) and not child.attrib and not child.text and tree.find(child.tag) is None:
-            ET.SubElement(tree, child.tag)
+        is_lost = not len(child) and not child.attrib and tree.find(child.tag) is None
+        if is_lost and (not child.text or child.tag in WORDS):
+            ET.SubElement(tree, child.tag).text = child.text
     for tag in {child.tag for child in given}:
         for one, twin in zip(given.findall(tag), tree.findall(tag)):
-            _keep_empty(one, twin)
+            _keep_lost(one, twin)
 
 
 def _finish(element):

@@ -78,6 +78,19 @@ class Lifecycle(LabCase):
         events = self.system.events_service().list(search=backup.id)
         self.assertIn(10814, [one.code for one in events])
 
+    def test_a_lab_goes_with_its_owner(self):
+        owner = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(owner.wait)
+        self.addCleanup(owner.kill)
+        program("up", "--dir", self.second, "--owner", str(owner.pid))
+        records = [Processes(self.second).record(name) for name in Processes(self.second).names()]
+        time.sleep(1.5)
+        self.assertTrue(os.path.exists(self.second))
+        owner.kill()
+        owner.wait()
+        self.wait(lambda: os.path.exists(self.second), [False])
+        self.wait(lambda: {start_time(one["pid"]) for one in records}, [{None}])
+
     def test_a_strangers_process_with_a_recorded_pid_is_spared(self):
         program("up", "--dir", self.second)
         stranger = subprocess.Popen(["sleep", "60"])

@@ -1,0 +1,13 @@
+//! The product on an oVirt in small: the real transfer daemon, real QEMU exports and a simulated
+//! engine (`tools/ovirt-lab`). Every test starts a lab of its own, which ends with the test.
+
+mod eligibility;
+mod engine;
+mod lab;
+mod selftest;
+
+#[path = "../support/skip.rs"]
+mod skip;
+#[path = "../cli/support.rs"]
+#[expect(dead_code, reason = "shared with tests/cli, which uses more of it")]
+mod support;
