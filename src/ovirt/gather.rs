@@ -14,6 +14,40 @@ use crate::ovirt::wire::{
 
 /// Digits of an id, with its dashes.
 const ID_LEN: usize = 36;
+/// VMs of one page of a search.
+const PAGE: usize = 100;
+/// More pages than any engine has VMs for.
+const PAGES_MAX: usize = 10_000;
+
+/// The VMs that `wanted` names: what the engine's own search finds where it holds a `=`, as
+/// `name=web*` does; else the one of that id, or of exactly that name.
+pub fn find_vms(engine: &Engine, wanted: &str) -> Result<Vec<Vm>> {
+    if !wanted.contains('=') {
+        return find_vm(engine, wanted).map(|vm| vec![vm]);
+    }
+    let mut found: Vec<Vm> = Vec::new();
+    for page in 1..=PAGES_MAX {
+        let search = format!("{wanted} page {page}");
+        let path = ApiPath::new(&["vms"]).with("search", &search).with("max", &PAGE.to_string());
+        let list: VmList = engine.get(&path)?;
+        let (len, before) = (list.vm.len(), found.len());
+        for vm in list.vm {
+            if found.iter().all(|other| other.id != vm.id) {
+                found.push(vm);
+            }
+        }
+        if len < PAGE || found.len() == before {
+            break;
+        }
+    }
+    match found.is_empty() {
+        false => Ok(found),
+        true => {
+            let what = format!("the engine finds no VM by {wanted:?}");
+            Err(Error::new(ErrorKind::NotFound, what))
+        }
+    }
+}
 
 /// The VM of that id, or of exactly that name.
 pub fn find_vm(engine: &Engine, wanted: &str) -> Result<Vm> {

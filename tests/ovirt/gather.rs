@@ -2,7 +2,7 @@ use backstop::error::ErrorKind;
 use backstop::ovirt::client::Engine;
 use backstop::ovirt::eligibility::{Choice, Verdict, evaluate};
 use backstop::ovirt::facts::{Facts, Level};
-use backstop::ovirt::gather::{facts, find_vm};
+use backstop::ovirt::gather::{facts, find_vm, find_vms};
 use backstop::ovirt::wire::{StorageType, TransferPhase};
 use serde_json::json;
 
@@ -117,4 +117,24 @@ fn gathering_changes_nothing_on_the_engine() {
         assert_eq!(seen.method, "POST");
         assert!(seen.target.contains("/sso"), "{seen:?}");
     }
+}
+
+#[test]
+fn a_search_of_the_engine_finds_vms_page_by_page() {
+    let fake = FakeEngine::new().with_vm();
+    let numbered = |number: usize| {
+        let mut vm = vm();
+        vm["id"] = json!(format!("vm-{number}"));
+        vm
+    };
+    fake.once("/vms", json!({"vm": (0..100).map(numbered).collect::<Vec<_>>()}));
+    fake.once("/vms", json!({"vm": (99..102).map(numbered).collect::<Vec<_>>()}));
+    let engine = client(&fake);
+    assert_eq!(find_vms(&engine, "name=web*").unwrap().len(), 102);
+    let pages = ["name%3Dweb%2A%20page%201&max=100", "name%3Dweb%2A%20page%202&max=100"];
+    let asked = |page: &&str| fake.seen().iter().any(|seen| seen.target.ends_with(*page));
+    assert!(pages.iter().all(asked), "{:?}", fake.seen());
+    fake.set("/vms", json!({}));
+    assert_eq!(find_vms(&engine, "name=no*").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(find_vms(&engine, VM).unwrap().len(), 1);
 }

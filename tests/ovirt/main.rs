@@ -1,5 +1,6 @@
 //! The engine's client, facts and rules, against an engine that answers what a test tells it to.
 
+mod backup;
 mod changes;
 mod client;
 mod gather;

@@ -5,6 +5,8 @@ use crate::ovirt::wire::{Event, EventList};
 
 /// The checkpoints of the VM could not be brought back: only a full backup is possible.
 const FULL_NEEDED: u64 = 10791;
+/// A backup has begun, has succeeded, was finalized: no reasons for anything.
+const GOOD: [u64; 3] = [10790, 10793, 10794];
 /// Events that are read and told of.
 const EVENTS_MAX: &str = "20";
 
@@ -44,6 +46,10 @@ pub fn about(engine: &Engine, id: &str) -> Noted {
         list.event.into_iter().filter(|event| event.description.contains(id)).collect();
     Noted {
         is_full_needed: about.iter().any(|event| event.code == Some(FULL_NEEDED)),
-        texts: about.into_iter().map(|event| event.description).collect(),
+        texts: about.into_iter().filter(is_bad).map(|event| event.description).collect(),
     }
+}
+
+fn is_bad(event: &Event) -> bool {
+    event.code.is_none_or(|code| !GOOD.contains(&code))
 }
