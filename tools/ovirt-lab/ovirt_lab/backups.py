@@ -15,9 +15,10 @@ def running(vm):
     return [one for one in vm["_backups"].values() if one.get("phase") not in OVER]
 
 
-def refuse_if_running(vm, doing):
-    """What the engine answers to most operations while a backup runs."""
-    if any(not one.get("_hybrid") for one in running(vm)):
+def refuse_if_running(vm, doing, hybrid=False):
+    """What the engine answers to most operations while a backup runs; `hybrid`: also while one
+    does that reads from a snapshot."""
+    if any(hybrid or not one.get("_hybrid") for one in running(vm)):
         raise conflict(f"Cannot {doing}. {LOCKED_VM}")
 
 
@@ -301,6 +302,8 @@ def orphans(engine):
     for vm in engine.state["vms"].values():
         for backup in running(vm):
             if backup.get("_foreign") or not engine.at_least("4.5.3"):
+                continue
+            if backup["phase"] == "ready" and not engine.config["restart_forgets"]:
                 continue
             fail(engine, vm, backup, "the engine was restarted")
             engine.event(10814, "warning", f"Backup {backup['id']} was failed: it is not "

@@ -8,7 +8,7 @@ from .faults import Fault, Missing, bad, incomplete
 from .links import TAGS
 from .wire import singular
 
-ACTIONS = {"start", "stop", "shutdown", "suspend", "finalize", "cancel", "pause", "resume",
+ACTIONS = {"start", "stop", "shutdown", "suspend", "migrate", "finalize", "cancel", "pause", "resume",
            "extend", "previewsnapshot", "commitsnapshot", "undosnapshot", "restore", "end",
            "clear"}
 DONE = (200, "action", {"status": "complete"})
@@ -130,7 +130,7 @@ def _act(engine, parts, body):
     if len(parts) == 5 and parts[2] == "snapshots" and action == "restore":
         snapshots.restored(engine, vm)
         return DONE
-    if len(parts) == 3 and action in ("start", "stop", "shutdown", "suspend"):
+    if len(parts) == 3 and action in ("start", "stop", "shutdown", "suspend", "migrate"):
         vms.act(engine, vm, action)
         return DONE
     if len(parts) == 3 and action.endswith("snapshot"):

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from . import backups, disks, inventory, pki, snapshots, storage, vms, wire
 from .engine import new_id
 from .faults import Fault, Missing
+from .middleman import Middleman
 from .relay import Relay
 
 
@@ -175,6 +176,40 @@ def relay(engine, daemon="v4", on=True, count=0, **rules):
     return {"address": found.address, "connections": found.connections}
 
 
+def watch_transfers(engine, daemon="v4", on=True, old=False):
+    """Transfers that start from now on lead through a middleman that records every request:
+    answers the records, and sums by ticket of the bytes of HTTP over the wire. `old`: a daemon
+    that knows no extents. Switching on forgets earlier records and orders."""
+    found = _middleman(engine, daemon)
+    if on:
+        found.clear()
+        found.old = old
+    engine.config["transfer_address"] = found.address if on else None
+    return {"address": found.address}
+
+
+def transfer_requests(engine, daemon="v4"):
+    """What the middleman has seen."""
+    found = _middleman(engine, daemon)
+    return {"connections": found.connections, "requests": found.requests,
+            "totals": found.totals()}
+
+
+def fail_transfers(engine, daemon="v4", **order):
+    """Orders trouble for the next `count` requests to a watched daemon that match `method` and
+    `path`, after `skip` others: `status` instead of an answer; or a body that, after so many
+    bytes, ends by a clean close (`cut`), by a reset (`reset`), or stops for `seconds` (`stall`);
+    or has one bit wrong (`corrupt`); or is slow (`delay`: seconds per 64 KiB)."""
+    _middleman(engine, daemon).order(**order)
+
+
+def _middleman(engine, daemon):
+    target = engine.daemons[daemon]
+    if daemon not in engine.middlemen:
+        engine.middlemen[daemon] = Middleman((target.host, target.port), engine.path("pki"))
+    return engine.middlemen[daemon]
+
+
 def set_transfer(engine, transfer, phase):
     """Moves a transfer: paused_system or cancelled_system, with all consequences."""
     from . import transfers
@@ -182,11 +217,17 @@ def set_transfer(engine, transfer, phase):
     transfers.stop(engine, found, phase)
 
 
-def expire_ticket(engine, transfer):
-    """Takes a transfer's ticket from the daemon: clients get 403."""
+def expire_ticket(engine, transfer, gone=True):
+    """Takes a transfer's ticket from the daemon: clients get 403, and the engine gives the transfer
+    up. `gone=false`: its time is over, as when the engine was late to extend it; the engine does
+    so when it looks again."""
     from . import transfers
     found = engine.get("imagetransfers", transfer)
-    transfers.daemon_of(engine, found).remove(found["_ticket"])
+    daemon = transfers.daemon_of(engine, found)
+    if gone:
+        daemon.remove(found["_ticket"])
+    else:
+        daemon.extend(found["_ticket"], 0)
 
 
 def kill(engine, what):
@@ -267,6 +308,8 @@ def settle(engine):
     """Ends all open transfers and backups, foreign ones too, and takes back ordered trouble."""
     from . import transfers
     clear_faults(engine)
+    for middleman in engine.middlemen.values():
+        middleman.clear()
     for transfer in list(engine.state["imagetransfers"].values()):
         if transfer["phase"] not in transfers.TERMINAL:
             transfers.stop(engine, transfer, "cancelled_system")
@@ -351,6 +394,6 @@ def fail_backup(engine, vm, backup):
 OPERATIONS = {function.__name__.replace("_", "-"): function for function in (
     configure, set_vm, set_disk, set_attachment, set_host, set_snapshot, set_checkpoint,
     expire_tokens, fail_requests, clear_faults, fail_phase, hold_phase, set_transfer,
-    expire_ticket, kill, signal, restart, renew_authority, relay, add_vm, drop_bitmap, preview,
-    foreign_backup, foreign_transfer, start_vm, stop_vm, settle, write, fill, guest_writer, digest,
-    reference, fail_backup)}
+    expire_ticket, watch_transfers, transfer_requests, fail_transfers, kill, signal, restart,
+    renew_authority, relay, add_vm, drop_bitmap, preview, foreign_backup, foreign_transfer,
+    start_vm, stop_vm, settle, write, fill, guest_writer, digest, reference, fail_backup)}

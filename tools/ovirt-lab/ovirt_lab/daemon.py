@@ -61,16 +61,21 @@ def serve(engine, settings):
 
 
 def recover(engine):
-    """After a death of the engine: guests and exports that it lost, backups nobody watches."""
-    for name in engine.processes.names():
-        if name.startswith(("nbd-", "vm-")):
-            engine.processes.stop(name)
+    """After a death of the engine: guests, exports and transfers that go on or do not, backups
+    nobody watches."""
     for vm in engine.state["vms"].values():
-        if vm["status"] not in ("down", "image_locked"):
+        if vm["id"] not in engine.guests and vm["status"] not in ("down", "image_locked"):
             vm["status"] = "down"
             vm.pop("host", None)
+    kept = set() if engine.config["restart_forgets"] else transfers.resume_all(engine)
+    for name in engine.processes.names():
+        lost = name.startswith("vm-") and name not in {
+            guest.process for guest in engine.guests.values()}
+        if lost or (name.startswith("nbd-") and name not in kept):
+            engine.processes.stop(name)
     for transfer in engine.state["imagetransfers"].values():
-        if transfer["phase"] not in transfers.TERMINAL and transfer.get("_ticket"):
+        watched = "nbd-" + transfer["id"][:8] in kept
+        if transfer["phase"] not in transfers.TERMINAL and transfer.get("_ticket") and not watched:
             transfers.stop(engine, transfer, "paused_system"
                            if transfer["direction"] == "upload" else "cancelled_system")
     backups.orphans(engine)

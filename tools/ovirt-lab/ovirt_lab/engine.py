@@ -9,7 +9,7 @@ import time
 import traceback
 import uuid
 
-from . import wire
+from . import live, wire
 from .faults import Missing, PhaseFailure
 
 DEFAULTS = {
@@ -31,6 +31,9 @@ DEFAULTS = {
     "proxy_address": None,
     "hide_ovf": False,
     "phase_missing": False,
+    # Whether an engine that comes back has forgotten the commands that ran: then it fails their
+    # backups and ends their transfers; else both go on.
+    "restart_forgets": True,
     "extra_members": False,
     # Keep the exact image of the instant of each backup, for comparisons.
     "references": False,
@@ -67,6 +70,7 @@ class Engine:
         self.holds = set()
         self.guests = {}
         self.relays = {}
+        self.middlemen = {}
         self.stopping = threading.Event()
         #: Whether the process for which the lab was started is gone.
         self.forsaken = False
@@ -79,21 +83,27 @@ class Engine:
         return os.path.join(self.dir, "state.json")
 
     def load(self):
-        """Reads the state of an earlier run; False when there is none."""
+        """Reads the state of an earlier run; False when there is none. Guests go on without an
+        engine; tokens do not survive it."""
         try:
             with open(self.state_file, encoding="utf-8") as file:
                 saved = json.load(file)
         except FileNotFoundError:
             return False
         config = {**copy.deepcopy(DEFAULTS), **saved.pop("config")}
-        self.state.update(saved)
+        for name, facts in saved.pop("guests", {}).items():
+            guest = live.Guest(self, name, facts)
+            if guest.alive():
+                self.guests[name] = guest
+        self.state.update({**saved, "tokens": {}})
         self.state["config"] = config
         return True
 
     def save(self):
         """Writes the state so that a killed engine comes back with it."""
         with self.lock:
-            text = json.dumps(self.state)
+            kept = {name: guest.facts() for name, guest in self.guests.items()}
+            text = json.dumps({**self.state, "guests": kept})
             temporary = self.state_file + ".new"
             with open(temporary, "w", encoding="utf-8") as file:
                 file.write(text)

@@ -27,7 +27,7 @@ port = {port}
 
 [local]
 enable = {local}
-socket = {dir}/local.sock
+socket = {local_socket}
 
 [control]
 transport = unix
@@ -85,15 +85,16 @@ class Daemon:
             os.makedirs(os.path.join(self.dir, part), exist_ok=True)
         text = CONFIGURATION.format(
             dir=self.dir, pki=self.pki, host=self.host, port=self.port,
+            # An abstract name, as on real hosts, of this daemon alone.
+            local_socket="\0/org/ovirt/imageio" + self.dir,
             local="false" if self.name == "proxy" else "true",
             level=os.environ.get("OVIRT_LAB_LOG_LEVEL", "INFO"))
         with open(os.path.join(self.dir, "conf.d", "60-lab.conf"), "w", encoding="ascii") as file:
             file.write(text)
-        for stale in ("control.sock", "local.sock"):
-            try:
-                os.unlink(os.path.join(self.dir, stale))
-            except FileNotFoundError:
-                pass
+        try:
+            os.unlink(os.path.join(self.dir, "control.sock"))
+        except FileNotFoundError:
+            pass
         program = os.path.join(venv, "bin", "ovirt-imageio")
         processes.spawn(self.process, [program, "--conf-dir", self.dir], self.answers)
 

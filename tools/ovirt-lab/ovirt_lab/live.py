@@ -57,19 +57,25 @@ class Qmp:
 
 
 class Guest:
-    """The running VM: its disks by id, in the order of `layers`."""
+    """The running VM: its disks by id, in the order of `layers`. `facts`: one that runs already,
+    as an engine that was killed has left it."""
 
-    def __init__(self, engine, vm_id):
+    def __init__(self, engine, vm_id, facts=None):
         self.engine = engine
         self.process = "vm-" + vm_id[:8]
         self.monitor = engine.path("s", vm_id[:8] + ".qmp")
         self.nbd = engine.path("s", vm_id[:8] + ".vm")
-        self.tops = {}
-        self.letters = {}
+        facts = facts or {"tops": {}, "letters": {}, "layers": 0}
+        self.tops = facts["tops"]
+        self.letters = facts["letters"]
+        self.layers = facts["layers"]
         self.lock = threading.RLock()
         self.writer = None
         self.count = 0
-        self.layers = 0
+
+    def facts(self):
+        """What another engine needs to know of it."""
+        return {"tops": self.tops, "letters": self.letters, "layers": self.layers}
 
     # Power -------------------------------------------------------------------------------------
 

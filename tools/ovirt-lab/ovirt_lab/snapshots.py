@@ -86,7 +86,7 @@ def create(engine, vm, given):
             one["snapshot_status"] != "ok" for one in vm["_snapshots"].values()):
         raise conflict(f"Cannot create Snapshot. Snapshot is currently being created for VM "
                        f"{vm['name']}.")
-    backups.refuse_if_running(vm, "create Snapshot")
+    backups.refuse_if_running(vm, "create Snapshot", hybrid=True)
     wanted = [one.disk.id if one.disk else one.id for one in given.disk_attachments] \
         if given.disk_attachments else None
     found = _image_disks(engine, vm, wanted)
@@ -122,7 +122,7 @@ def remove(engine, vm, snapshot_id):
     snapshot = vm["_snapshots"].get(snapshot_id)
     if snapshot is None:
         raise Missing("snapshot")
-    backups.refuse_if_running(vm, "remove Snapshot")
+    backups.refuse_if_running(vm, "remove Snapshot", hybrid=True)
     if snapshot["snapshot_type"] != "regular":
         raise conflict("Cannot remove Snapshot. The active snapshot cannot be removed.")
     if any(one["snapshot_status"] == "in_preview" for one in vm["_snapshots"].values()):

@@ -123,6 +123,16 @@ def _run(engine, transfer):
     _watch(engine, transfer)
 
 
+def resume_all(engine):
+    """Watches on over what an earlier engine had begun: the names of the exports."""
+    found = [one for one in engine.state["imagetransfers"].values()
+             if one["phase"] == "transferring" and one.get("_ticket")]
+    for transfer in found:
+        engine.background("transfer", lambda one=transfer: _watch(engine, one),
+                          lambda error, one=transfer: _fail(engine, one, error))
+    return {"nbd-" + one["id"][:8] for one in found}
+
+
 def _open(engine, transfer):
     """Starts the export, installs a fresh ticket and shows its address."""
     disk = engine.state["disks"][transfer["image"]["id"]]
@@ -260,7 +270,7 @@ def _watch(engine, transfer):
 def _follow(engine, transfer, daemon, ticket, state):
     transfer["active"] = bool(state["active"])
     transfer["transferred"] = state.get("transferred", transfer["transferred"])
-    if state["expires"] - time.monotonic() < engine.config["ticket_refresh"]:
+    if state["expires"] - os.times().elapsed < engine.config["ticket_refresh"]:
         daemon.extend(ticket, engine.config["ticket_timeout"])
         if "proxy" in engine.daemons:
             engine.daemons["proxy"].extend(ticket, engine.config["ticket_timeout"])

@@ -118,6 +118,8 @@ def act(engine, vm, action):
             vm["status"] = "down"
         engine.background("vm-start", work, failed)
         return
+    if action == "migrate":
+        return _migrate(engine, vm)
     words = {"stop": "stop VM", "shutdown": "shutdown VM", "suspend": "hibernate VM"}[action]
     backups.refuse_if_running(vm, words)
     if vm["status"] == "down":
@@ -130,6 +132,19 @@ def act(engine, vm, action):
         if action == "suspend":
             vm["status"] = "suspended"
     engine.background("vm-stop", down)
+
+
+def _migrate(engine, vm):
+    """To another host, as far as clients see it."""
+    backups.refuse_if_running(vm, "migrate VM")
+    if vm["status"] != "up":
+        raise conflict("Cannot migrate VM. VM is not running.")
+    vm["status"] = "migrating"
+
+    def arrived(_error=None):
+        engine.step("vm", "migrate")
+        vm["status"] = "up"
+    engine.background("vm-migrate", arrived)
 
 
 # Making and removing ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import subprocess
 import time
 import unittest
 
+import ovirtsdk4
 from lab_case import HAS_GUESTS, MIB, LabCase, sha256
 from ovirt_imageio import client
 from ovirtsdk4 import types
@@ -115,6 +116,22 @@ class Live(LabCase):
                 self.control("write", disk=disk.id, changes=change)
             checkpoint, previous = backup.to_checkpoint_id, path
         self.assertEqual(1, len(service.snapshots_service().list()))
+
+    def test_a_hybrid_backup_allows_migration_and_no_other_allows_anything(self):
+        for name, hybrid in (("modern01", True), ("db01", False)):
+            _, service = self.run_vm(name)
+            disk = self.disks(service)[0]
+            _, backup_service = self.start_backup(service, [disk])
+            with self.assertRaisesRegex(ovirtsdk4.Error, "during a backup operation"):
+                service.snapshots_service().add(types.Snapshot(description="by hand"))
+            if hybrid:
+                service.migrate()
+                self.assertEqual(types.VmStatus.MIGRATING, service.get().status)
+                self.wait(lambda: service.get().status, [types.VmStatus.UP])
+            else:
+                with self.assertRaisesRegex(ovirtsdk4.Error, "during a backup operation"):
+                    service.migrate()
+            self.end_backup(backup_service)
 
 
 if __name__ == "__main__":

@@ -69,5 +69,79 @@ class Network(LabCase):
         self.assertEqual(["own_Disk1", "own_Disk2"], [one.name for one in self.disks(service)])
 
 
+class Middleman(LabCase):
+    """Between a client on another machine and the daemon."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.control, "watch-transfers", on=False)
+        _, self.service = self.vm("web01")
+        self.disk = self.disks(self.service)[0]
+        self.control("watch-transfers")
+        self.backup, self.backup_service = self.start_backup(self.service, [self.disk])
+        self.transfer = self.start_transfer(self.disk, DOWN, self.backup)
+        self.url = urllib.parse.urlsplit(self.transfer.get().transfer_url)
+
+    def ask(self, method="GET", tail="", **headers):
+        """One request on a connection of its own: status and body."""
+        context = ssl.create_default_context(cafile=self.info["internal_ca_file"])
+        connection = http.client.HTTPSConnection(self.url.netloc, context=context, timeout=5)
+        self.addCleanup(connection.close)
+        connection.request(method, self.url.path + tail, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def test_an_unchanged_client_reads_through_it_and_every_byte_is_counted(self):
+        path = os.path.join(self.work, "disk")
+        client.download(self.url.geturl(), path, self.info["internal_ca_file"], fmt="raw")
+        self.assertEqual(self.truth(self.disk), sha256(path))
+        seen = self.control("transfer-requests")
+        ticket = self.url.path.rpartition("/")[2]
+        reads = [one for one in seen["requests"] if one["range"]]
+        bodies = sum(int(last) - int(first) + 1 for first, last in (
+            one["range"].removeprefix("bytes=").split("-") for one in reads))
+        total = seen["totals"][ticket]["received"]
+        self.assertLess(bodies, total)
+        self.assertLess(total, bodies + 2000 * len(seen["requests"]))
+        self.assertNotIn(b"unix_socket", self.ask("OPTIONS")[1])
+
+    def test_answers_are_spoilt_as_ordered_and_only_as_often(self):
+        good = self.ask(Range="bytes=0-1048575")
+        self.assertEqual((206, MIB), (good[0], len(good[1])))
+        self.control("fail-transfers", cut=100000)
+        with self.assertRaises(http.client.IncompleteRead) as caught:
+            self.ask(Range="bytes=0-1048575")
+        self.assertEqual(good[1][:100000], caught.exception.partial)
+        self.control("fail-transfers", reset=100000)
+        with self.assertRaises((ConnectionResetError, http.client.IncompleteRead)):
+            self.ask(Range="bytes=0-1048575")
+        self.control("fail-transfers", stall=100000, seconds=6)
+        with self.assertRaises(TimeoutError):
+            self.ask(Range="bytes=0-1048575")
+        self.control("fail-transfers", corrupt=5)
+        self.assertEqual([5], [place for place, (one, other) in enumerate(
+            zip(good[1], self.ask(Range="bytes=0-1048575")[1])) if one != other])
+        self.control("fail-transfers", path="/extents", status=503, count=2)
+        self.assertEqual([503, 503, 200], [self.ask(tail="/extents")[0] for _ in range(3)])
+        self.control("watch-transfers", old=True)
+        self.assertEqual(404, self.ask(tail="/extents")[0])
+        self.assertEqual(good, self.ask(Range="bytes=0-1048575"))
+
+    def test_a_ticket_whose_time_is_over_is_extended_when_the_engine_looks_again(self):
+        self.control("configure", poll_seconds=1)
+        self.addCleanup(self.control, "configure", poll_seconds=0.25)
+        self.ask("OPTIONS")
+        self.control("expire-ticket", transfer=self.transfer.get().id, gone=False)
+        status, body = self.ask(tail="/extents")
+        self.assertEqual((403, True), (status, b"expired" in body))
+        self.wait(lambda: self.ask(tail="/extents")[0], [200])
+
+    def test_a_socket_on_the_same_machine_has_an_abstract_name(self):
+        self.control("watch-transfers", on=False)
+        other = self.start_transfer(self.disk, DOWN, self.backup)
+        self.url = urllib.parse.urlsplit(other.get().transfer_url)
+        self.assertIn(b'"unix_socket": "\\u0000/org/ovirt/imageio', self.ask("OPTIONS")[1])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -9,7 +9,8 @@ import time
 import unittest
 import urllib.request
 
-from lab_case import PROGRAM, LabCase, program
+from lab_case import HAS_GUESTS, PROGRAM, LabCase, program, sha256
+from ovirt_imageio import client
 from ovirt_lab.procs import Processes, start_time
 from ovirtsdk4 import types
 
@@ -54,29 +55,61 @@ class Lifecycle(LabCase):
         self.assertEqual(before["vms"].keys(), after["vms"].keys())
         self.assertEqual(before["disks"], after["disks"])
 
-    def test_an_engine_that_dies_in_a_backup_fails_it_when_it_is_back(self):
+    def in_second(self):
+        """Talks to a second lab from now on."""
         self.info = json.loads(program("up", "--dir", self.second))
         self.connection = self.connect()
         self.addCleanup(self.connection.close)
         self.system = self.connection.system_service()
+
+    def kill_engine(self):
+        """Kills the second lab's engine and starts it again."""
+        processes = Processes(self.second)
+        os.kill(processes.record("engine")["pid"], signal.SIGKILL)
+        while processes.alive("engine"):
+            time.sleep(0.01)
+        running = [name for name in processes.names() if processes.alive(name)]
+        program("up", "--dir", self.second)
+        return running
+
+    def test_an_engine_that_dies_in_a_backup_fails_it_when_it_is_back(self):
+        self.in_second()
         _, service = self.vm("web01")
         disk = self.disks(service)[0]
         backup, backup_service = self.start_backup(service, [disk])
         transfer = self.start_transfer(disk, types.ImageTransferDirection.DOWNLOAD, backup)
-        processes = Processes(self.second)
-        export = [name for name in processes.names() if name.startswith("nbd-")]
+        export = [name for name in self.kill_engine() if name.startswith("nbd-")]
         self.assertEqual(1, len(export))
-        os.kill(processes.record("engine")["pid"], signal.SIGKILL)
-        while processes.alive("engine"):
-            time.sleep(0.01)
-        self.assertTrue(processes.alive(export[0]))
-        program("up", "--dir", self.second)
-        self.assertFalse(processes.alive(export[0]))
+        self.assertFalse(Processes(self.second).alive(export[0]))
         self.wait(lambda: transfer.get().phase, [types.ImageTransferPhase.FINISHED_FAILURE])
         self.assertEqual(types.BackupPhase.FAILED, backup_service.get().phase)
         self.assertEqual(types.DiskStatus.OK, self.disks(service)[0].status)
         events = self.system.events_service().list(search=backup.id)
         self.assertIn(10814, [one.code for one in events])
+
+    @unittest.skipUnless(HAS_GUESTS, "no qemu-storage-daemon on this machine")
+    def test_guests_go_on_without_an_engine_and_so_may_their_backups(self):
+        self.in_second()
+        self.control("start-vm", vm="db01")
+        _, service = self.vm("db01")
+        disk = self.disks(service)[0]
+        backup, backup_service = self.start_backup(service, [disk])
+        self.kill_engine()
+        self.assertEqual(types.VmStatus.UP, service.get().status)
+        self.assertEqual(types.BackupPhase.FAILED, backup_service.get().phase)
+        self.control("configure", restart_forgets=False)
+        backup, backup_service = self.start_backup(service, [disk])
+        transfer = self.start_transfer(disk, types.ImageTransferDirection.DOWNLOAD, backup)
+        old = self.connection.authenticate()
+        self.kill_engine()
+        self.assertEqual(401, self.http("GET", "/api", token=old)[0])
+        path = os.path.join(self.work, "disk")
+        client.download(transfer.get().transfer_url, path, self.info["internal_ca_file"],
+                        fmt="raw")
+        self.end_transfer(transfer)
+        self.end_backup(backup_service)
+        self.control("stop-vm", vm="db01")
+        self.assertEqual(self.truth(disk), sha256(path))
 
     def test_a_lab_goes_with_its_owner(self):
         owner = subprocess.Popen(["sleep", "60"])
