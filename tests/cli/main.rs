@@ -15,9 +15,10 @@ mod page;
 mod rebuild_stats;
 mod restore_disk;
 mod scrub;
-mod support;
 
 #[path = "../support/engine.rs"]
 mod engine;
 #[path = "../support/skip.rs"]
 mod skip;
+#[path = "../support/program.rs"]
+mod support;

@@ -8,6 +8,5 @@ mod selftest;
 
 #[path = "../support/skip.rs"]
 mod skip;
-#[path = "../cli/support.rs"]
-#[expect(dead_code, reason = "shared with tests/cli, which uses more of it")]
+#[path = "../support/program.rs"]
 mod support;

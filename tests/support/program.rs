@@ -1,5 +1,7 @@
 //! A directory with a repository and images, and the program to run on them.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -45,12 +47,25 @@ impl Ran {
 /// A place for a repository and images; removed at the end.
 pub(crate) struct Lab {
     dir: TempDir,
+    repo: PathBuf,
 }
 
 impl Lab {
     /// With no repository in it.
     pub(crate) fn empty() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        Self { repo: dir.path().join("repo"), dir }
+    }
+
+    /// In memory where that can be done, so that syncs cost nothing.
+    pub(crate) fn in_memory() -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self { repo: dir.path().join("repo"), dir }
+    }
+
+    /// With its repository elsewhere.
+    pub(crate) fn around(repo: &Path) -> Self {
+        Self { repo: repo.to_owned(), ..Self::in_memory() }
     }
 
     /// With an empty repository.
@@ -65,7 +80,7 @@ impl Lab {
     }
 
     pub(crate) fn repo(&self) -> PathBuf {
-        self.path("repo")
+        self.repo.clone()
     }
 
     /// Writes a file and returns its path as text.
@@ -80,7 +95,7 @@ impl Lab {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstop"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env("BACKSTOP_REPO", self.repo());
+        command.env("BACKSTOP_REPO", &self.repo);
         command
     }
 

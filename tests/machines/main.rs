@@ -1,0 +1,16 @@
+//! The proving machines: a fault at every place, and what must hold after each.
+//!
+//! Each has a short run, which is a test like any other, and a long one by `tools/machines`.
+//! `docs/durability.md` has the figures of the long runs.
+
+mod acts;
+mod errors;
+mod kill;
+mod preload;
+mod scale;
+mod told;
+
+#[path = "../support/program.rs"]
+mod program;
+#[path = "../support/repo.rs"]
+mod repo;

@@ -1,0 +1,19 @@
+//! How much of its work a machine does: a part in the suite, all of it by `tools/machines`.
+
+use std::str::FromStr;
+
+fn from_environment<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    text.parse().map_or_else(|_| panic!("{name} is no number: {text}"), Some)
+}
+
+/// Whether everything is to be done.
+pub(crate) fn is_long() -> bool {
+    from_environment::<u8>("BACKSTOP_MACHINES_LONG") == Some(1)
+}
+
+/// All places of `1..=count`, or in the suite `short` of them, evenly spread.
+pub(crate) fn places(count: usize, short: usize) -> Vec<usize> {
+    let chosen = if is_long() { count } else { short.min(count) };
+    (0..chosen).map(|n| 1 + n * count / chosen).collect()
+}
