@@ -10,6 +10,7 @@
 //! | [`eligibility`] | from facts to findings: pure |
 //! | [`mod@backup`] | backups as the engine sees them: begin, wait, finalize, checkpoints |
 //! | [`ticket`] | image transfers as the engine sees them: begin, keep open, end |
+//! | [`transfer`] | the bytes of disks, to and from hosts |
 //! | [`probe`], [`check`] | the way to the engine and its hosts, step by step |
 
 pub mod address;
@@ -22,5 +23,6 @@ pub mod gather;
 pub mod poll;
 pub mod probe;
 pub mod ticket;
+pub mod transfer;
 pub mod trust;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! Whether a place can be reached, and whether who answers there is who it should be.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::ovirt::address::{AddressMap, Place};
@@ -68,15 +68,9 @@ impl Prober {
     /// Connects to `place` by the way of the map and, with an anchor, encrypts.
     #[must_use]
     pub fn probe(&self, place: &Place, anchor: Option<&Anchor>) -> Reach {
-        let route = self.map.route(place);
-        let found = (route.host.bare().as_str(), route.port).to_socket_addrs();
-        let addresses: Vec<_> = match found {
-            Ok(addresses) => addresses.collect(),
-            Err(error) => return Reach::NoAddress(error.to_string()),
-        };
-        let stream = match self.connect(&addresses) {
+        let stream = match self.connect(place) {
             Ok(stream) => stream,
-            Err(why) => return Reach::NoConnection(why),
+            Err(reach) => return reach,
         };
         let Some(anchor) = anchor else { return Reach::Connected };
         match handshake(stream, &place.host, anchor) {
@@ -85,19 +79,24 @@ impl Prober {
         }
     }
 
-    fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+    /// Connects to `place` by the way of the map, or says how far that came.
+    pub fn connect(&self, place: &Place) -> Result<TcpStream, Reach> {
+        let route = self.map.route(place);
+        let found = (route.host.bare().as_str(), route.port).to_socket_addrs();
+        let addresses = found.map_err(|error| Reach::NoAddress(error.to_string()))?;
         let mut failure = "no address".to_owned();
         for address in addresses {
-            let connected = TcpStream::connect_timeout(address, self.patience).and_then(|stream| {
-                stream.set_read_timeout(Some(self.patience))?;
-                stream.set_write_timeout(Some(self.patience))?;
-                Ok(stream)
-            });
+            let connected =
+                TcpStream::connect_timeout(&address, self.patience).and_then(|stream| {
+                    stream.set_read_timeout(Some(self.patience))?;
+                    stream.set_write_timeout(Some(self.patience))?;
+                    Ok(stream)
+                });
             match connected {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failure = format!("{address}: {error}"),
             }
         }
-        Err(failure)
+        Err(Reach::NoConnection(failure))
     }
 }

@@ -3,8 +3,10 @@
 
 mod eligibility;
 mod engine;
+mod export;
 mod lab;
 mod selftest;
+mod transfer;
 
 #[path = "../support/skip.rs"]
 mod skip;

@@ -17,4 +17,5 @@ mod session;
 pub use change::{Made, Unmade};
 pub use path::ApiPath;
 pub use retry::Patience;
+pub(in crate::ovirt) use retry::sleep;
 pub use session::{Engine, EngineOptions, fetch_internal_ca};

@@ -40,7 +40,7 @@ impl Default for Patience {
 impl Patience {
     /// The pause after that many failures, between one and two halves of its full length: clients
     /// that failed together do not come back together.
-    pub(super) fn pause(&self, failures: u32, chance: &dyn Chance) -> Duration {
+    pub(in crate::ovirt) fn pause(&self, failures: u32, chance: &dyn Chance) -> Duration {
         let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         let full = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
         let [byte] = chance.bytes::<1>();
@@ -49,7 +49,7 @@ impl Patience {
 }
 
 /// Waits that long, or until the end of the run is asked for.
-pub(super) fn sleep(pause: Duration, cancel: &Cancel) -> Result<()> {
+pub(in crate::ovirt) fn sleep(pause: Duration, cancel: &Cancel) -> Result<()> {
     let until = Instant::now() + pause;
     loop {
         if cancel.is_requested() {

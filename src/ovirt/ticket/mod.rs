@@ -11,4 +11,4 @@ mod end;
 mod open;
 
 pub use end::{Ended, cancel, finish};
-pub use open::{Ticket, TicketLog, TicketRequest, TicketUrls};
+pub use open::{Ticket, TicketLog, TicketRequest};

@@ -9,9 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ovirt::client::{ApiPath, Engine, Unmade};
 use crate::ovirt::poll::until;
 use crate::ovirt::ticket::end::{self, Ended, act, look};
-use crate::ovirt::wire::{
-    Direction, IdRef, NewTransfer, TicketUrl, Transfer, TransferList, TransferPhase,
-};
+use crate::ovirt::transfer::{TicketKeeper, TicketUrls};
+use crate::ovirt::wire::{Direction, IdRef, NewTransfer, Transfer, TransferList, TransferPhase};
 
 /// A host that has to prepare an image and an export needs some time.
 const OPEN: Duration = Duration::from_secs(10 * 60);
@@ -42,15 +41,6 @@ pub struct TicketRequest {
     /// Whether nobody else can begin a transfer of the disk: it is new, or the engine has locked it
     /// for the backup (4.5).
     pub is_alone: bool,
-}
-
-/// Where the bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TicketUrls {
-    /// At the host.
-    pub direct: Option<TicketUrl>,
-    /// At the engine's proxy.
-    pub proxy: Option<TicketUrl>,
 }
 
 /// A transfer that is under way. Ends with [`Ticket::finish`] or [`Ticket::cancel`]; one that is
@@ -158,6 +148,12 @@ impl Ticket {
             }
             Some(phase) => Ok(Some(Found::Over(phase.to_string()))),
         }
+    }
+}
+
+impl TicketKeeper for Ticket {
+    fn renew(&self) -> Result<TicketUrls> {
+        self.renew()
     }
 }
 

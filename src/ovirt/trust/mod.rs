@@ -9,4 +9,4 @@ mod certificate;
 mod tls;
 
 pub use certificate::{Certificate, Fingerprint, certificates};
-pub use tls::{Anchor, Handshake, client_config, handshake, is_distrust};
+pub use tls::{Anchor, Handshake, TlsStream, client_config, encrypt, handshake, is_distrust};

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,6 +134,49 @@ pub enum Handshake {
 
 /// Begins an encrypted connection to `host` over `stream` and ends it.
 pub fn handshake(stream: TcpStream, host: &Host, anchor: &Anchor) -> Result<Handshake> {
+    let TlsStream(mut stream) = match encrypt(stream, host, anchor)? {
+        Ok(stream) => stream,
+        Err(outcome) => return Ok(outcome),
+    };
+    stream.conn.send_close_notify();
+    // Whoever waits for the end of the connection sees it by the closed socket as well.
+    let _ = stream.conn.complete_io(&mut stream.sock);
+    Ok(Handshake::Proven)
+}
+
+/// An encrypted connection to a server that is who it should be.
+pub struct TlsStream<S: Read + Write>(StreamOwned<ClientConnection, S>);
+
+impl<S: Read + Write> TlsStream<S> {
+    /// What carries it.
+    pub fn inner(&mut self) -> &mut S {
+        &mut self.0.sock
+    }
+}
+
+impl<S: Read + Write> Read for TlsStream<S> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out)
+    }
+}
+
+impl<S: Read + Write> Write for TlsStream<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Begins an encrypted connection to `host` over `stream`, or says how it failed, which is never
+/// [`Handshake::Proven`].
+pub fn encrypt<S: Read + Write>(
+    stream: S,
+    host: &Host,
+    anchor: &Anchor,
+) -> Result<std::result::Result<TlsStream<S>, Handshake>> {
     let name = ServerName::try_from(host.bare()).map_err(|error| {
         let what = format!("no certificate can name the host {host}");
         Error::new(ErrorKind::Invalid, what).because(error)
@@ -145,17 +188,13 @@ pub fn handshake(stream: TcpStream, host: &Host, anchor: &Anchor) -> Result<Hand
         Error::new(ErrorKind::Remote, "cannot prepare encryption").because(error)
     })?;
     let mut stream = StreamOwned::new(connection, stream);
-    let outcome = loop {
+    loop {
         match stream.conn.complete_io(&mut stream.sock) {
             Ok(_) if stream.conn.is_handshaking() => {}
-            Ok(_) => break Handshake::Proven,
-            Err(error) => break explain(&error),
+            Ok(_) => return Ok(Ok(TlsStream(stream))),
+            Err(error) => return Ok(Err(explain(&error))),
         }
-    };
-    stream.conn.send_close_notify();
-    // Whoever waits for the end of the connection sees it by the closed socket as well.
-    let _ = stream.conn.complete_io(&mut stream.sock);
-    Ok(outcome)
+    }
 }
 
 fn explain(error: &io::Error) -> Handshake {

@@ -5,11 +5,13 @@
 //! as well, because that is how the engine writes them. What may be a secret is never kept: of a
 //! script, only whether there is one.
 
+mod daemon;
 mod documents;
 mod requests;
 mod scalar;
 mod words;
 
+pub use daemon::{Abilities, ImageChange, ImageChecksum, ImageExtent};
 pub use documents::{
     Api, Attachment, AttachmentList, Backup, BackupList, Checkpoint, CheckpointList, Cluster, Disk,
     DiskList, Event, EventList, Host, HostList, Initialization, Link, Snapshot, SnapshotList,
