@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use backstop::base::id::PointId;
 use serde_json::Value;
 
 use crate::program::Lab;
@@ -150,7 +151,7 @@ impl Stage {
 
     /// Notes what a finished process may have done, and fails if it ended in no proper way.
     pub(crate) fn note(&self, act: &Act, out: &Output, told: &mut Told) -> Result<Ended, Broken> {
-        let ended = Ended::of(act, out).ok_or(format!("{} ended badly: {out:?}", act.name))?;
+        let ended = ended_of(act.code, out).ok_or(format!("{} ended badly: {out:?}", act.name))?;
         match (act.effect, &ended) {
             (Effect::Nothing, _) => {}
             (Effect::Adds, Ended::Done(document)) => {
@@ -181,30 +182,28 @@ pub(crate) enum Ended {
     Killed,
 }
 
-impl Ended {
-    /// Nothing if the end was none that the program may have.
-    fn of(act: &Act, out: &Output) -> Option<Self> {
-        let Some(code) = out.status.code() else { return Some(Self::Killed) };
-        let document: Value = serde_json::from_slice(&out.stdout).ok()?;
-        let kind = document["error"]["kind"].as_str().map(str::to_owned);
-        match (kind, code) {
-            (None, 3) => Some(Self::Done(document)),
-            (None, code) if code == act.code => Some(Self::Done(document)),
-            (Some(kind), 1) => Some(Self::Failed(kind)),
-            _ => None,
-        }
+/// How a run ended that exits with `code` when all is well. Nothing if that is no way in which the
+/// program may end.
+pub(crate) fn ended_of(code: i32, out: &Output) -> Option<Ended> {
+    let Some(found) = out.status.code() else { return Some(Ended::Killed) };
+    let document: Value = serde_json::from_slice(&out.stdout).ok()?;
+    let kind = document["error"]["kind"].as_str().map(str::to_owned);
+    match (kind, found) {
+        (None, found) if found == 3 || found == code => Some(Ended::Done(document)),
+        (Some(kind), 1) => Some(Ended::Failed(kind)),
+        _ => None,
     }
 }
 
 /// A disk of 2.1 MB, half of it holes. Versions of one disk share most of their chunks.
-fn disk(number: u64, version: u64) -> Vec<u8> {
+pub(crate) fn disk(number: u64, version: u64) -> Vec<u8> {
     let mut bytes = vec![0; 2_100_000];
     bytes[..150_000].copy_from_slice(&noise(150_000, number));
     bytes[2_000_000..2_050_000].copy_from_slice(&noise(50_000, number * 100 + version));
     bytes
 }
 
-fn id_of(document: &Value) -> backstop::base::id::PointId {
+pub(crate) fn id_of(document: &Value) -> PointId {
     document["point"]["id"].as_str().unwrap().parse().unwrap()
 }
 

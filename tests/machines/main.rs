@@ -5,6 +5,7 @@
 
 mod acts;
 mod errors;
+mod filesystems;
 mod kill;
 mod preload;
 mod scale;
@@ -14,3 +15,7 @@ mod told;
 mod program;
 #[path = "../support/repo.rs"]
 mod repo;
+#[path = "../support/run.rs"]
+mod run;
+#[path = "../support/skip.rs"]
+mod skip;

@@ -12,6 +12,17 @@ pub(crate) fn is_long() -> bool {
     from_environment::<u8>("BACKSTOP_MACHINES_LONG") == Some(1)
 }
 
+/// `short` runs in the suite, `long` by command, or as many as were asked for.
+pub(crate) fn runs(short: usize, long: usize) -> usize {
+    let usual = if is_long() { long } else { short };
+    from_environment("BACKSTOP_MACHINES_RUNS").unwrap_or(usual)
+}
+
+/// Where the dice begin.
+pub(crate) fn seed() -> u64 {
+    from_environment("BACKSTOP_MACHINES_SEED").unwrap_or(1)
+}
+
 /// All places of `1..=count`, or in the suite `short` of them, evenly spread.
 pub(crate) fn places(count: usize, short: usize) -> Vec<usize> {
     let chosen = if is_long() { count } else { short.min(count) };
