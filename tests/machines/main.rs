@@ -7,6 +7,7 @@ mod acts;
 mod errors;
 mod filesystems;
 mod kill;
+mod power;
 mod preload;
 mod scale;
 mod told;

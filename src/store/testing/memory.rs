@@ -67,6 +67,11 @@ impl MemoryStore {
         Self { shared: Arc::new(Mutex::new(state)) }
     }
 
+    /// Leaves a step out from now on, where it was not left out before.
+    pub fn omit(&self, omit: Omit) {
+        self.state().omit = omit;
+    }
+
     /// Number of steps so far that changed or synced anything.
     #[must_use]
     pub fn steps(&self) -> u64 {

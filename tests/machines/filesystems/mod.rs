@@ -21,9 +21,11 @@ use crate::scale::{runs, seed};
 use crate::skip::{is_root, skip};
 use crate::told::{Broken, Told};
 
-/// Commands on the recorded file system, one after the other. A disk is backed up where one is
-/// named, as (number, version).
-const HISTORY: &[(&[&str], Option<(u64, u64)>)] = &[
+/// Number and version of a disk, where a command has one.
+type Image = Option<(u64, u64)>;
+
+/// Commands on the recorded file system, one after the other.
+const HISTORY: &[(&[&str], Image)] = &[
     (&["backup", "image", "--vm", "web", "disk=next.raw"], Some((1, 1))),
     (&["backup", "image", "--vm", "db", "disk=next.raw"], Some((2, 1))),
     (&["backup", "image", "--vm", "web", "disk=next.raw"], Some((1, 2))),
