@@ -339,3 +339,14 @@ fn a_transfer_whose_answer_was_lost_is_ended_and_those_of_other_disks_are_not() 
     assert!(open(&client(&fake), &Arc::default()).is_err());
     assert_eq!((posts(&fake, "/cancel"), posts(&fake, "/T/cancel")), (1, 1));
 }
+
+#[test]
+fn a_transfer_that_fails_before_it_is_open_is_not_begun_anew() {
+    let fake = FakeEngine::new();
+    fake.set("/imagetransfers", Reply::json(201, &transfer("T", "initializing")));
+    fake.set("/imagetransfers/T", transfer("T", "finished_failure"));
+    let log = Arc::default();
+    let error = open(&client(&fake), &log).err().unwrap();
+    assert!(error.to_string().contains("finished_failure"), "{error}");
+    assert_eq!(*log.0.lock().unwrap(), ["+T d1", "-T"]);
+}

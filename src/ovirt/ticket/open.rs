@@ -68,7 +68,11 @@ impl Ticket {
         let state = Mutex::new(State { transfer, reopened: 0 });
         let engine = engine.with_cancel(engine.cancel().clone());
         let ticket = Self { engine, request, log, state };
-        match ticket.renew() {
+        let opened = ticket.wait(&lock(&ticket.state).transfer).and_then(|found| match found {
+            Found::Open(urls) => Ok(urls),
+            Found::Over(phase) => Err(over(&phase)),
+        });
+        match opened {
             Ok(urls) => Ok((ticket, urls)),
             Err(error) => {
                 // The error that counts is the first.
@@ -83,9 +87,7 @@ impl Ticket {
     pub fn renew(&self) -> Result<TicketUrls> {
         let mut state = lock(&self.state);
         loop {
-            let what = "the engine has not opened the transfer";
-            let found = until(&self.engine, OPEN, what, || self.step(&state.transfer))?;
-            match found {
+            match self.wait(&state.transfer)? {
                 Found::Open(urls) => return Ok(urls),
                 Found::Over(phase) if !self.may_reopen(&state) => return Err(over(&phase)),
                 Found::Over(phase) => {
@@ -122,6 +124,11 @@ impl Ticket {
         self.request.direction == Direction::Download
             && self.request.backup.is_some()
             && state.reopened < REOPENED_MAX
+    }
+
+    fn wait(&self, transfer: &str) -> Result<Found> {
+        let what = "the engine has not opened the transfer";
+        until(&self.engine, OPEN, what, || self.step(transfer))
     }
 
     /// One look; nothing if there is still something to wait for.
