@@ -29,7 +29,12 @@
 //!     path: path.display().to_string(),
 //!     backing_files: Vec::new(),
 //! };
-//! let disk = DiskInput { name: "web".to_owned(), source, image: Image::Source(opened.source) };
+//! let disk = DiskInput {
+//!     name: "web".to_owned(),
+//!     source,
+//!     image: Image::Source(opened.source),
+//!     engine: None,
+//! };
 //! let options = BackupOptions {
 //!     level: CompressionLevel::default(),
 //!     threads: 2,

@@ -115,6 +115,8 @@ fn payloads() -> Vec<Vec<u8>> {
         samples::condemned().encode(),
         samples::damaged().encode(),
         samples::forgotten().encode(),
+        samples::committed_vm().encode(),
+        samples::engine_note().encode(),
     ];
     objects.map(|object| object[ENVELOPE_LEN..].to_vec()).to_vec()
 }

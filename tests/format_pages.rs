@@ -22,6 +22,7 @@ use backstop::format::codec::{DecodeError, Field};
 use backstop::format::commit::Decision;
 use backstop::format::config::{CONFIG_COPIES, Config};
 use backstop::format::entry::{ENTRY_LEN_MAX, EntryHead};
+use backstop::format::journal::EngineNote;
 use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::{Condemned, Damaged, Forgotten};
 use backstop::format::mapnode::MapNode;
@@ -88,6 +89,7 @@ fn the_page_of_the_envelope_lists_every_kind() {
         samples::forgotten().encode(),
         samples::condemned().encode(),
         samples::damaged().encode(),
+        samples::engine_note().encode(),
     ] {
         let tag: Vec<_> = object[8..12].iter().map(|byte| format!("{byte:02x}")).collect();
         kinds.push((String::from_utf8_lossy(&object[8..12]).into_owned(), tag.join(" ")));
@@ -113,6 +115,7 @@ fn the_overview_lists_every_path() {
         of_session(ObjectName::forgotten(id)),
         of_session(ObjectName::condemned(id)),
         of_session(ObjectName::damaged(id)),
+        of_session(ObjectName::engine_note(id, 1)).replace(".1", ".<n>"),
         format!("{}/<vm key>", Area::Locks.directory()),
     ];
     assert_eq!(expected.len(), Area::ALL.len());
@@ -175,12 +178,24 @@ fn the_pages_of_small_objects_list_their_fields_and_show_their_bytes() {
         SessionRecord::decode,
     );
     for (place, decision) in [
-        (("commit.md", Some("Payload"), "committed"), samples::committed()),
+        (("commit.md", None, "committed"), samples::committed()),
+        (("commit.md", None, "committed-vm"), samples::committed_vm()),
         (("commit.md", None, "aborted"), Decision::Aborted),
         (("envelope.md", None, "fenced"), Decision::Fenced),
     ] {
         check_small(place, &decision, Decision::encode, Decision::decode);
     }
+    let mut paths = BTreeSet::new();
+    for vector in ["committed", "committed-vm"] {
+        json_paths(&Page::load("commit.md").json(vector), "", &mut paths);
+    }
+    assert_eq!(Page::load("commit.md").json_fields("Payload"), paths);
+    check_small(
+        ("journal.md", Some("Payload"), "note"),
+        &samples::engine_note(),
+        EngineNote::encode,
+        EngineNote::decode,
+    );
     check_small(
         ("lists.md", Some("Condemned"), "condemned"),
         &samples::condemned(),

@@ -69,8 +69,12 @@ fn a_backup_that_failed_does_not_wait_for_a_stream_that_says_nothing() {
     let stream = Silent { chunks_left: 48, cancel: cancel.clone() };
     let source =
         DiskSource { format: "stream".to_owned(), path: "-".to_owned(), backing_files: Vec::new() };
-    let disk =
-        DiskInput { name: "disk".to_owned(), source, image: Image::Stream(Box::new(stream)) };
+    let disk = DiskInput {
+        name: "disk".to_owned(),
+        source,
+        image: Image::Stream(Box::new(stream)),
+        engine: None,
+    };
     let error =
         back_up(&repo, "vm", vec![disk], &BackupOptions { cancel, ..options() }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full, "{}", error.chain());

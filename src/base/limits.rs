@@ -15,6 +15,8 @@ pub const MAP_FANOUT: usize = 256;
 pub const DISK_BYTES_MAX: u64 = 64 << 40;
 /// Most disks in one restore point.
 pub const DISKS_PER_POINT_MAX: usize = 1024;
+/// Longest configuration of a VM, in bytes. Whoever reads one holds it in memory.
+pub const CONFIGURATION_BYTES_MAX: u64 = 16 << 20;
 /// Longest name of a VM or a disk, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Largest pack that a reader accepts, in bytes.

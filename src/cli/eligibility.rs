@@ -9,8 +9,8 @@ use crate::cli::repo_arg::Run;
 use crate::error::{Error, ErrorKind};
 use crate::ovirt::client::Engine;
 use crate::ovirt::eligibility::{Choice, CloudInit, Effect, ObjectKind, Verdict, evaluate};
-use crate::ovirt::facts::{OwnSession, OwnWork};
-use crate::ovirt::gather::{facts, find_vm};
+use crate::ovirt::facts::OwnSession;
+use crate::ovirt::gather::{self, facts, find_vm};
 use crate::ovirt::wire::Vm;
 
 /// Say whether a VM can be backed up, and if not, why
@@ -97,8 +97,7 @@ fn own_sessions(run: &Run, vm: &str) -> Result<Vec<OwnSession>> {
     if !run.has_repo() {
         return Ok(Vec::new());
     }
-    let holder = run.open_repo()?.vm_holder(vm)?;
-    Ok(holder.map(|who| OwnSession { work: OwnWork::Backup, who }).into_iter().collect())
+    Ok(gather::own_sessions(&run.open_repo()?, vm)?)
 }
 
 /// A disk that would be missing is a problem, once.

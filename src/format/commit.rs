@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock::UtcTime;
 use crate::base::id::{ChunkId, PointId, RepoId};
-use crate::base::limits::{DISK_BYTES_MAX, DISKS_PER_POINT_MAX, NAME_BYTES_MAX};
+use crate::base::limits::{
+    CONFIGURATION_BYTES_MAX, DISK_BYTES_MAX, DISKS_PER_POINT_MAX, NAME_BYTES_MAX,
+};
 use crate::format::codec::{DecodeError, require};
+use crate::format::engine::{Configuration, EngineDisk, EngineRecord, LeftOut};
 use crate::format::envelope::{SmallObject, open, seal};
 
 /// How a session was decided, once and for ever.
@@ -72,10 +75,33 @@ pub struct PointRecord {
     pub previous: Option<Previous>,
     /// The disks, in the order given.
     pub disks: Vec<DiskRecord>,
+    /// The configuration of the VM, where it came from an engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Configuration>,
+    /// How the VM came from an engine, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineRecord>,
+    /// Disks of the VM that are not among `disks`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// What the backup did.
     pub stats: BackupStats,
     /// Release that wrote it.
     pub written_by: String,
+}
+
+/// What the configuration of a VM is called where disks are named.
+pub const CONFIGURATION_NAME: &str = "vm.json";
+
+/// A map that a restore point needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapRef<'a> {
+    /// Name of the disk.
+    pub name: &'a str,
+    /// Length of what it maps, in bytes.
+    pub size_bytes: u64,
+    /// Its root.
+    pub root: ChunkId,
 }
 
 /// A link to the restore point before.
@@ -98,14 +124,17 @@ pub struct DiskRecord {
     pub map_root: ChunkId,
     /// What it was read from, for people.
     pub source: DiskSource,
+    /// The disk as the engine had it, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineDisk>,
 }
 
 /// What a disk was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSource {
-    /// `raw`, `qcow2` or `stream`.
+    /// `raw`, `qcow2`, `stream` or `engine`.
     pub format: String,
-    /// The path as it was given; `-` for standard input.
+    /// The path as it was given; `-` for standard input; the id of a disk of an engine.
     pub path: String,
     /// Backing files that were read as part of the image, the nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -156,6 +185,9 @@ impl PointRecord {
             require(is_valid_name(&disk.name), "the name of a disk is not one")?;
             require(disk.size_bytes <= DISK_BYTES_MAX, "a disk is larger than any can be")?;
         }
+        let configuration = self.configuration.as_ref().map_or(0, |one| one.size_bytes);
+        require(configuration <= CONFIGURATION_BYTES_MAX, "the configuration is too long")?;
+        require(self.left_out.len() <= DISKS_PER_POINT_MAX, "too many disks are left out")?;
         Ok(())
     }
 
@@ -163,6 +195,33 @@ impl PointRecord {
     #[must_use]
     pub fn disk(&self, name: &str) -> Option<&DiskRecord> {
         self.disks.iter().find(|disk| disk.name == name)
+    }
+
+    /// Whether it lacks a disk of its VM.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        !self.left_out.is_empty()
+    }
+
+    /// Every map that it needs: those of its disks, and that of the configuration. Whatever keeps,
+    /// checks or drops data goes by these.
+    pub fn maps(&self) -> impl Iterator<Item = MapRef<'_>> {
+        let disks = self.disks.iter().map(|disk| MapRef {
+            name: &disk.name,
+            size_bytes: disk.size_bytes,
+            root: disk.map_root,
+        });
+        let configuration = self.configuration.as_ref().map(|configuration| MapRef {
+            name: CONFIGURATION_NAME,
+            size_bytes: configuration.size_bytes,
+            root: configuration.map_root,
+        });
+        disks.chain(configuration)
+    }
+
+    /// The roots of those maps.
+    pub fn map_roots(&self) -> impl Iterator<Item = ChunkId> {
+        self.maps().map(|map| map.root)
     }
 
     /// The restore point as indented JSON, without a line break at its end.

@@ -39,6 +39,8 @@ pub enum SmallObject {
     Condemned,
     /// `damaged/*`
     Damaged,
+    /// `engine/*`
+    EngineNote,
 }
 
 impl SmallObject {
@@ -50,6 +52,7 @@ impl SmallObject {
             Self::Forgotten => b"FRGT",
             Self::Condemned => b"COND",
             Self::Damaged => b"DMGD",
+            Self::EngineNote => b"ENGN",
         }
     }
 }

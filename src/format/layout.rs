@@ -23,13 +23,15 @@ pub enum Area {
     Condemned,
     /// `damaged/<session id>`: what a scrub found damaged.
     Damaged,
+    /// `engine/<session id>.<n>`: what a session creates on an engine.
+    Engine,
     /// `locks/<vm key>`: one backup of a VM at a time.
     Locks,
 }
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Config,
         Self::Packs,
         Self::Index,
@@ -38,6 +40,7 @@ impl Area {
         Self::Forgotten,
         Self::Condemned,
         Self::Damaged,
+        Self::Engine,
         Self::Locks,
     ];
 
@@ -53,6 +56,7 @@ impl Area {
             Self::Forgotten => "forget",
             Self::Condemned => "gc",
             Self::Damaged => "damaged",
+            Self::Engine => "engine",
             Self::Locks => "locks",
         }
     }
@@ -115,6 +119,12 @@ impl ObjectName {
         Self { area: Area::Damaged, leaf: id.to_string() }
     }
 
+    /// What a session creates on an engine; each thing has a number.
+    #[must_use]
+    pub fn engine_note(id: SessionId, number: u32) -> Self {
+        Self { area: Area::Engine, leaf: format!("{id}.{number}") }
+    }
+
     /// The lock of a VM. The key is a hash of the VM's name: names of users are never paths.
     #[must_use]
     pub fn vm_lock(vm: &str) -> Self {
@@ -132,6 +142,8 @@ impl ObjectName {
             Area::Sessions | Area::Commits | Area::Forgotten | Area::Damaged | Area::Locks => {
                 leaf.parse::<SessionId>().is_ok()
             }
+            Area::Engine => parse_note(leaf)
+                .is_some_and(|(id, number)| Self::engine_note(id, number).leaf == leaf),
             Area::Condemned => {
                 leaf.strip_suffix(".condemned").is_some_and(|id| id.parse::<SessionId>().is_ok())
             }
@@ -171,9 +183,16 @@ impl ObjectName {
                 self.leaf.parse().ok()
             }
             Area::Condemned => self.leaf.strip_suffix(".condemned")?.parse().ok(),
+            Area::Engine => parse_note(&self.leaf).map(|(id, _)| id),
             Area::Config | Area::Packs | Area::Index | Area::Locks => None,
         }
     }
+}
+
+/// The session and the number in the name of a note, in other spellings of the number as well.
+fn parse_note(leaf: &str) -> Option<(SessionId, u32)> {
+    let (id, number) = leaf.split_once('.')?;
+    Some((id.parse().ok()?, number.parse().ok()?))
 }
 
 /// The path below the repository's root, with `/` between its parts.

@@ -3,8 +3,10 @@
 pub mod codec;
 pub mod commit;
 pub mod config;
+pub mod engine;
 pub mod entry;
 pub mod envelope;
+pub mod journal;
 pub mod layout;
 pub mod lists;
 pub mod location;

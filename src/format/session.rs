@@ -16,6 +16,8 @@ pub enum SessionKind {
     Mount,
     /// Makes the index anew.
     Rebuild,
+    /// Brings a restore point back to an engine.
+    Restore,
 }
 
 /// The registration of a session; also the text of a VM's lock.

@@ -16,4 +16,4 @@ pub mod source;
 pub mod stream;
 mod sys;
 
-pub use backup::{BackupOptions, DiskInput, Image, back_up};
+pub use backup::{BackupOptions, BackupRun, DiskInput, Image, PointFacts, back_up};

@@ -74,6 +74,8 @@ pub struct VmFacts {
     pub has_script: bool,
     /// Whether the configuration of its next start has one.
     pub next_run_has_script: bool,
+    /// Whether an agent in the guest tells the engine about it.
+    pub has_agent: bool,
 }
 
 /// A disk of the VM.

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::session::SessionKind;
 use crate::ovirt::client::{ApiPath, Engine};
 use crate::ovirt::facts::{
-    BackupFacts, DiskFacts, Facts, Level, OwnSession, SnapshotFacts, TransferFacts, VmFacts,
+    BackupFacts, DiskFacts, Facts, Level, OwnSession, OwnWork, SnapshotFacts, TransferFacts,
+    VmFacts,
 };
 use crate::ovirt::wire::{
     Api, Attachment, AttachmentList, Backup, BackupList, Cluster, Disk, Snapshot, SnapshotList,
     StorageType, TransferList, Version, Vm, VmList,
 };
+use crate::repo::{Repository, VmHolder};
 
 /// Digits of an id, with its dashes.
 const ID_LEN: usize = 36;
@@ -104,6 +107,18 @@ pub fn facts(engine: &Engine, vm: Vm, own: Vec<OwnSession>) -> Result<Facts> {
     })
 }
 
+/// Our own sessions that have the VM of that name. The engine does not know of them.
+pub fn own_sessions(repo: &Repository, vm: &str) -> Result<Vec<OwnSession>> {
+    let own = |holder: VmHolder| {
+        let work = match holder.kind {
+            SessionKind::Restore => OwnWork::Restore,
+            _ => OwnWork::Backup,
+        };
+        OwnSession { work, who: holder.who }
+    };
+    Ok(repo.vm_holder(vm)?.map(own).into_iter().collect())
+}
+
 /// The release of the engine, from its document about itself.
 pub fn release(api: &Api) -> Result<Level> {
     as_level(&api.product_info.version)
@@ -141,6 +156,7 @@ fn vm_facts(vm: Vm, next_run_has_script: bool) -> VmFacts {
         has_illegal_images: vm.has_illegal_images == Some(true),
         has_script: has_script(&vm),
         next_run_has_script,
+        has_agent: vm.fqdn.0 || vm.guest_operating_system.is_some(),
         id: vm.id,
         name: vm.name,
         status: vm.status,

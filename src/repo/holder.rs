@@ -1,25 +1,52 @@
-//! Who has a VM.
+//! Who has a VM: one backup of it at a time, or one restore into it.
 
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::ObjectName;
-use crate::format::session::SessionRecord;
+use crate::format::session::{SessionKind, SessionRecord};
 use crate::repo::Repository;
-use crate::store::Store;
+use crate::store::{Held, Store};
+
+/// Who has a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmHolder {
+    /// What it does with the VM.
+    pub kind: SessionKind,
+    /// Which process it is, for people.
+    pub who: String,
+}
 
 impl Repository {
-    /// Who has the VM of that name, if anybody has: a text for people.
-    pub fn vm_holder(&self, vm: &str) -> Result<Option<String>> {
+    /// Who has the VM of that name, if anybody has.
+    pub fn vm_holder(&self, vm: &str) -> Result<Option<VmHolder>> {
         let lock = ObjectName::vm_lock(vm);
         let store = &**self.store();
         let is_held = store.is_held(&lock)?;
-        Ok(is_held.then(|| name(store, &lock).unwrap_or_else(|| "unknown".to_owned())))
+        Ok(is_held.then(|| read(store, &lock)))
     }
 }
 
-/// What the text of a lock says about whoever took it last.
-pub(super) fn name(store: &dyn Store, lock: &ObjectName) -> Option<String> {
-    let bytes = store.read(lock, SMALL_OBJECT_BYTES_MAX).ok()?;
-    let SessionRecord { pid, host, began, .. } = SessionRecord::decode(&bytes).ok()?;
-    Some(format!("process {pid} on {host}, since {}", began.rfc3339()))
+/// Takes the lock of a VM. [`ErrorKind::Busy`] if somebody has it.
+pub(super) fn lock(store: &dyn Store, vm: &str, record: &SessionRecord) -> Result<Box<dyn Held>> {
+    let name = ObjectName::vm_lock(vm);
+    if let Some(held) = store.lock(&name, &record.encode())? {
+        return Ok(held);
+    }
+    let VmHolder { kind, who } = read(store, &name);
+    let doing = match kind {
+        SessionKind::Restore => "a restore into",
+        _ => "another backup of",
+    };
+    Err(Error::new(ErrorKind::Busy, format!("{doing} VM {vm:?} is running ({who})")))
+}
+
+/// What the text of a lock says about whoever took it last. It may be just being written.
+fn read(store: &dyn Store, lock: &ObjectName) -> VmHolder {
+    let bytes = store.read(lock, SMALL_OBJECT_BYTES_MAX).ok();
+    match bytes.and_then(|bytes| SessionRecord::decode(&bytes).ok()) {
+        Some(SessionRecord { kind, pid, host, began, .. }) => {
+            VmHolder { kind, who: format!("process {pid} on {host}, since {}", began.rfc3339()) }
+        }
+        None => VmHolder { kind: SessionKind::Backup, who: "unknown".to_owned() },
+    }
 }

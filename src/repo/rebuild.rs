@@ -287,7 +287,7 @@ mod tests {
     use super::*;
     use crate::chunk::{ChunkEncoder, CompressionLevel};
     use crate::format::commit::BackupStats;
-    use crate::repo::{BackupSession, Environment};
+    use crate::repo::{BackupSession, Environment, PointContents};
     use crate::store::testing::MemoryStore;
     use std::sync::Arc;
 
@@ -304,7 +304,7 @@ mod tests {
         for number in 0..5 {
             let session = BackupSession::begin(&repo, "vm").unwrap();
             session.put_chunk(&mut encoder, &[number; 100]).unwrap();
-            session.commit(Vec::new(), |_| BackupStats::default()).unwrap();
+            session.commit(PointContents::default(), |_| BackupStats::default()).unwrap();
         }
         let before = entries(&repo);
         assert_eq!(before.len(), 5);

@@ -29,6 +29,7 @@ use crate::diskmap::NodeSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec::DecodeError;
 use crate::format::commit::{BackupStats, Decision, DiskRecord, PointRecord, Previous};
+use crate::format::engine::{Configuration, EngineRecord, LeftOut};
 use crate::format::entry::EntryKind;
 use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::{Condemned, Damaged};
@@ -59,6 +60,19 @@ pub enum Stored {
     Duplicate,
 }
 
+/// What a restore point holds.
+#[derive(Debug, Clone, Default)]
+pub struct PointContents {
+    /// The disks.
+    pub disks: Vec<DiskRecord>,
+    /// The configuration of a VM of an engine.
+    pub configuration: Option<Configuration>,
+    /// How it came from the engine.
+    pub engine: Option<EngineRecord>,
+    /// Disks of the VM that are not among those.
+    pub left_out: Vec<LeftOut>,
+}
+
 /// A running backup of one VM. Ends with [`BackupSession::commit`] or [`BackupSession::abort`];
 /// one that is dropped is fenced by the next session.
 pub struct BackupSession {
@@ -66,7 +80,7 @@ pub struct BackupSession {
     id: SessionId,
     vm: String,
     time: UtcTime,
-    parent: Option<PointEntry>,
+    points: Vec<PointEntry>,
     index: Arc<SessionIndex>,
     data: PackWriter,
     map: PackWriter,
@@ -86,7 +100,7 @@ impl BackupSession {
             host: environment.host.clone(),
             pid: std::process::id(),
         };
-        let vm_lock = lock_vm(store, vm, &record)?;
+        let vm_lock = holder::lock(store, vm, &record)?;
         let id = SessionId::random(&*environment.chance);
         let registration = store.register(&ObjectName::session(id), &record.encode())?;
         fence_dead_sessions(store)?;
@@ -106,13 +120,24 @@ impl BackupSession {
             id,
             vm: vm.to_owned(),
             time,
-            parent: of_vm.into_iter().next_back(),
+            points: of_vm,
             index,
             data,
             map,
             _registration: registration,
             _vm_lock: vm_lock,
         })
+    }
+
+    /// Which session it is: the id of the restore point, if it comes to be.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The restore points of the VM as of step B3, the newest last.
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &PointRecord> {
+        self.points.iter().map(|entry| &entry.record)
     }
 
     /// Step B4 for one chunk of a disk: refers to it, or stores it.
@@ -126,6 +151,12 @@ impl BackupSession {
         Ok((hash.id(), Stored::New))
     }
 
+    /// The repository.
+    #[must_use]
+    pub fn repo(&self) -> &Repository {
+        &self.repo
+    }
+
     /// The observer of the run.
     #[must_use]
     pub fn monitor(&self) -> &dyn Monitor {
@@ -136,10 +167,10 @@ impl BackupSession {
     /// that the session added to the repository.
     pub fn commit(
         self,
-        disks: Vec<DiskRecord>,
+        contents: PointContents,
         stats: impl FnOnce(u64) -> BackupStats,
     ) -> Result<PointRecord> {
-        let Self { repo, id, vm, time, parent, index, data, map, .. } = self;
+        let Self { repo, id, vm, time, points, index, data, map, .. } = self;
         let store = repo.store();
         let stored = publish_rest(data, map, &index)
             .and_then(|bytes| check_packs(&**store, &index.own_packs()).map(|()| bytes));
@@ -153,6 +184,7 @@ impl BackupSession {
             }
         };
         index.merge_if_many();
+        let parent = points.into_iter().next_back();
         let previous = parent.as_ref().map(|parent| Previous {
             point: parent.record.id,
             commit_blake3: parent.commit_blake3,
@@ -164,7 +196,10 @@ impl BackupSession {
             time,
             sequence: parent.map_or(1, |parent| parent.record.sequence.saturating_add(1)),
             previous,
-            disks,
+            disks: contents.disks,
+            configuration: contents.configuration,
+            engine: contents.engine,
+            left_out: contents.left_out,
             stats: stats(stored_bytes),
             written_by: RELEASE.to_owned(),
         };
@@ -240,16 +275,6 @@ fn publish_rest(data: PackWriter, map: PackWriter, index: &SessionIndex) -> Resu
 fn give_up(store: &dyn Store, id: SessionId) -> Result<()> {
     let _decided = store.create(&ObjectName::commit(id), &Decision::Aborted.encode())?;
     store.delete(&ObjectName::session(id))
-}
-
-fn lock_vm(store: &dyn Store, vm: &str, record: &SessionRecord) -> Result<Box<dyn Held>> {
-    let name = ObjectName::vm_lock(vm);
-    if let Some(held) = store.lock(&name, &record.encode())? {
-        return Ok(held);
-    }
-    let who = holder::name(store, &name).map(|who| format!(" ({who})")).unwrap_or_default();
-    let what = format!("another backup of VM {vm:?} is running{who}");
-    Err(Error::new(ErrorKind::Busy, what))
 }
 
 /// Decides the sessions whose process is gone, so that none of them can ever commit.

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec::DecodeError;
 use crate::format::commit::PointRecord;
 use crate::format::config::{CONFIG_COPIES, Config};
+use crate::format::journal::EngineNote;
 use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten};
 use crate::format::session::SessionRecord;
@@ -36,6 +37,7 @@ pub(super) fn check_objects(repo: &Repository, findings: &mut Named<Finding>) ->
     reader.check_config(repo.config())?;
     reader.each(Area::Sessions, SessionRecord::decode, |_, _| None)?;
     reader.each(Area::Condemned, Condemned::decode, |_, _| None)?;
+    reader.each(Area::Engine, EngineNote::decode, |_, _| None)?;
     reader.each(Area::Damaged, Damaged::decode, |_, damaged| {
         objects.known_copies.extend(damaged.copies);
         objects.known_packs.extend(damaged.missing_packs);

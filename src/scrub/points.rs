@@ -10,7 +10,7 @@ use crate::base::limits::{CHUNK_BYTES, MAP_FANOUT};
 use crate::base::units::{ChunkGrid, ChunkIndex};
 use crate::diskmap::NodeSource;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::commit::{DiskRecord, PointRecord};
+use crate::format::commit::{MapRef, PointRecord};
 use crate::format::entry::EntryKind;
 use crate::format::mapnode::MapNode;
 use crate::monitor::Monitor;
@@ -87,16 +87,16 @@ impl<'a> MapWalk<'a> {
         }
     }
 
-    /// Walks the maps of a restore point's disks.
+    /// Walks the maps of a restore point.
     pub(super) fn point(&mut self, point: &PointRecord) -> Result<()> {
-        for record in &point.disks {
-            let disk = self.disk(record)?;
+        for map in point.maps() {
+            let disk = self.disk(map)?;
             let Some(cause) = disk.cause else { continue };
             self.affected.push(AffectedDisk {
                 vm: point.vm.clone(),
                 point: point.id,
                 time: point.time,
-                disk: record.name.clone(),
+                disk: map.name.to_owned(),
                 bytes: disk.ranges.bytes,
                 ranges: disk.ranges.list,
                 ranges_omitted: disk.ranges.omitted,
@@ -106,10 +106,10 @@ impl<'a> MapWalk<'a> {
         Ok(())
     }
 
-    fn disk(&mut self, record: &DiskRecord) -> Result<Disk> {
-        let grid = ChunkGrid::new(record.size_bytes);
+    fn disk(&mut self, map: MapRef<'_>) -> Result<Disk> {
+        let grid = ChunkGrid::new(map.size_bytes);
         let mut disk = Disk { grid, ranges: Ranges::default(), cause: None, told: 0 };
-        let root = Place { id: record.map_root, height: grid.map_levels(), first: 0 };
+        let root = Place { id: map.root, height: grid.map_levels(), first: 0 };
         self.node(&mut disk, root)?;
         self.tell(&mut disk, grid.disk_bytes());
         self.disks += 1;

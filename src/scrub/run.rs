@@ -178,5 +178,5 @@ impl<'a> Run<'a> {
 /// Whether the index does not know the root of a map, or cannot tell.
 fn has_lost_root(contents: &Contents, point: &PointRecord) -> bool {
     let is_known = |root| contents.index.contains(root).unwrap_or(false);
-    point.disks.iter().any(|disk| !is_known(disk.map_root))
+    point.map_roots().any(|root| !is_known(root))
 }

@@ -10,6 +10,7 @@ use backstop::format::commit::Decision;
 use backstop::format::config::Config;
 use backstop::format::entry::{ENTRY_LEN_MAX, EntryHead};
 use backstop::format::envelope::{ENVELOPE_LEN, FIELDS};
+use backstop::format::journal::EngineNote;
 use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::{Condemned, Damaged, Forgotten};
 use backstop::format::mapnode::MapNode;
@@ -31,6 +32,7 @@ pub(crate) const SMALL: &[(&[u8; 4], Check)] = &[
     (b"FRGT", forgotten),
     (b"COND", condemned),
     (b"DMGD", damaged),
+    (b"ENGN", engine_note),
 ];
 
 /// The binary decoders.
@@ -52,6 +54,10 @@ fn session(bytes: &[u8]) {
 
 fn decision(bytes: &[u8]) {
     small(bytes, Decision::decode, Decision::encode);
+}
+
+fn engine_note(bytes: &[u8]) {
+    small(bytes, EngineNote::decode, EngineNote::encode);
 }
 
 fn forgotten(bytes: &[u8]) {

@@ -10,7 +10,12 @@ use backstop::base::limits::{CHUNK_BYTES, SLICE_BYTES};
 use backstop::format::commit::{BackupStats, Decision, DiskRecord, DiskSource};
 use backstop::format::commit::{PointRecord, Previous};
 use backstop::format::config::Config;
+use backstop::format::engine::{
+    BackupKind, Configuration, ConsistencyRecord, DiskRead, EngineDisk, EngineRecord, LeftOut,
+    Sites, StorageDomain,
+};
 use backstop::format::entry::{EntryHead, EntryKind, SliceCodec, SliceRow};
+use backstop::format::journal::{EngineNote, EngineThing};
 use backstop::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten};
 use backstop::format::mapnode::MapNode;
 use backstop::format::pack::{PackHeader, TableRow, encode_trailer};
@@ -244,6 +249,9 @@ pub(crate) fn committed() -> Decision {
             disk("root", root_bytes, &root_map(), root),
             disk("data", letters_chunk().len() as u64, &data_map(), data),
         ],
+        configuration: None,
+        engine: None,
+        left_out: Vec::new(),
         stats: BackupStats {
             read_bytes: new_bytes,
             zero_bytes: CHUNK_BYTES as u64,
@@ -258,7 +266,91 @@ pub(crate) fn committed() -> Decision {
 }
 
 fn disk(name: &str, size_bytes: u64, map: &MapNode, source: DiskSource) -> DiskRecord {
-    DiskRecord { name: name.to_owned(), size_bytes, map_root: id_of(&map.encode()), source }
+    let map_root = id_of(&map.encode());
+    DiskRecord { name: name.to_owned(), size_bytes, map_root, source, engine: None }
+}
+
+fn uuid(last: u32) -> String {
+    format!("6f5e0000-0000-4000-8000-{last:012x}")
+}
+
+/// A restore point of a VM of an engine, which lacks a disk.
+pub(crate) fn committed_vm() -> Decision {
+    let Decision::Committed { point } = committed() else { unreachable!("a restore point") };
+    let source =
+        DiskSource { format: "engine".to_owned(), path: uuid(2), backing_files: Vec::new() };
+    let root_bytes = (CHUNK_BYTES + hello_chunk().len()) as u64;
+    let mut root = disk("root", root_bytes, &root_map(), source);
+    root.engine = Some(engine_disk());
+    let point = PointRecord {
+        disks: vec![root],
+        configuration: Some(Configuration {
+            size_bytes: letters_chunk().len() as u64,
+            map_root: id_of(&data_map().encode()),
+            redacted: true,
+        }),
+        engine: Some(engine_record()),
+        left_out: vec![LeftOut {
+            name: "shared".to_owned(),
+            engine_id: uuid(3),
+            reason: "disk.shareable is true".to_owned(),
+        }],
+        ..*point
+    };
+    Decision::Committed { point: Box::new(point) }
+}
+
+fn engine_disk() -> EngineDisk {
+    EngineDisk {
+        id: uuid(2),
+        format: "cow".to_owned(),
+        sparse: true,
+        interface: "virtio_scsi".to_owned(),
+        bootable: true,
+        active: true,
+        read_only: false,
+        pass_discard: false,
+        wipe_after_delete: false,
+        description: "system disk".to_owned(),
+        storage_domain: Some(StorageDomain { id: uuid(9), name: "fast".to_owned() }),
+        read: DiskRead::Full,
+        full_reason: Some("the size of the disk has changed".to_owned()),
+    }
+}
+
+fn engine_record() -> EngineRecord {
+    EngineRecord {
+        url: "https://engine.example.test".to_owned(),
+        vm_id: uuid(1),
+        backup_id: uuid(4),
+        kind: BackupKind::Live,
+        checkpoint_id: Some(uuid(6)),
+        from_checkpoint_id: Some(uuid(5)),
+        consistency: ConsistencyRecord {
+            asked: "preferred".to_owned(),
+            reached: "filesystem".to_owned(),
+        },
+        transports: vec!["direct".to_owned()],
+        fallbacks: vec!["the host was not reached".to_owned()],
+        warnings: vec!["the engine does not hand out the contents of the TPM".to_owned()],
+        received_bytes: 140_000,
+        sent_bytes: 2_000,
+        sites: Some(Sites {
+            engine: Some("hall 1".to_owned()),
+            repository: Some("hall 2".to_owned()),
+        }),
+    }
+}
+
+pub(crate) fn engine_note() -> EngineNote {
+    EngineNote {
+        url: "https://engine.example.test".to_owned(),
+        vm_id: Some(uuid(1)),
+        what: EngineThing::Transfer,
+        id: uuid(7),
+        disk_id: Some(uuid(2)),
+        text: "backup of the VM web".to_owned(),
+    }
 }
 
 pub(crate) fn condemned() -> Condemned {

@@ -65,6 +65,7 @@ fn good() -> Facts {
             has_illegal_images: false,
             has_script: false,
             next_run_has_script: false,
+            has_agent: false,
         },
         disks: vec![disk("system"), disk("data")],
         snapshots: vec![snapshot(SnapshotType::Active, Some(SnapshotStatus::Ok))],

@@ -82,7 +82,16 @@ pub struct Vm {
     pub cluster: Option<Link>,
     /// Its level of compatibility, where that is not its cluster's.
     pub custom_compatibility_version: Option<Version>,
+    /// Its name in the network, as an agent in the guest tells it.
+    #[serde(default)]
+    pub fqdn: HasText,
+    /// What runs in it, as the agent tells.
+    pub guest_operating_system: Option<GuestSystem>,
 }
+
+/// What runs in a guest; that an agent tells it is what matters.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GuestSystem {}
 
 /// What is done at the first start of a VM. Most of it is secret and not even read.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
