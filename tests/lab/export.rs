@@ -14,6 +14,7 @@ use backstop::ovirt::address::AddressMap;
 use backstop::ovirt::check::Way;
 use backstop::ovirt::transfer::{TicketUrls, TransferOptions, TransferPatience, WireCounters};
 use backstop::ovirt::trust::Anchor;
+use backstop::ovirt::wire::TicketUrl;
 use serde_json::{Value, json};
 
 use crate::lab::Lab;
@@ -64,12 +65,12 @@ impl<'a> Export<'a> {
         let ticket = format!("canary-ticket-{number}");
         let image = image.to_owned();
         let export = Self { lab, image, socket, arguments, server, ticket };
-        export.give_ticket(kind);
+        export.give_ticket("v4", kind);
         export
     }
 
-    /// Gives the daemon the ticket, again if it has forgotten it.
-    pub(crate) fn give_ticket(&self, kind: For) {
+    /// Gives a daemon of the lab the ticket.
+    pub(crate) fn give_ticket(&self, daemon: &str, kind: For) {
         let ops = if kind == For::Writing { ["write"] } else { ["read"] };
         let size = virtual_size(&self.image);
         let document = json!({
@@ -77,7 +78,7 @@ impl<'a> Export<'a> {
             "url": format!("nbd:unix:{}", self.socket.display()), "ops": ops,
             "sparse": true, "dirty": kind == For::ReadingChanges, "transfer_id": "t",
         });
-        self.control("v4", "PUT", &document.to_string());
+        self.control(daemon, "PUT", &document.to_string());
     }
 
     /// Takes the ticket away.
@@ -115,22 +116,24 @@ impl<'a> Export<'a> {
         let _ = std::fs::remove_file(&self.socket);
     }
 
-    /// Where the daemon shows it.
+    /// Where the daemon of host1 shows it.
     pub(crate) fn urls(&self) -> TicketUrls {
-        let url = format!("https://{}/images/{}", self.lab.daemon("v4").unwrap(), self.ticket);
-        TicketUrls { direct: Some(url.into()), proxy: None }
+        TicketUrls { direct: Some(self.url_at("v4")), proxy: None }
+    }
+
+    /// Where a daemon of the lab shows it.
+    pub(crate) fn url_at(&self, daemon: &str) -> TicketUrl {
+        format!("https://{}/images/{}", self.lab.daemon(daemon).unwrap(), self.ticket).into()
     }
 
     /// Where the engine's proxy shows it.
     pub(crate) fn proxy_urls(&self) -> TicketUrls {
-        let direct = self.urls().direct.unwrap();
         let document = json!({
             "uuid": self.ticket, "size": virtual_size(&self.image), "timeout": 300,
-            "url": direct.expose(), "ops": ["read"],
+            "url": self.url_at("v4").expose(), "ops": ["read"],
         });
         self.control("proxy", "PUT", &document.to_string());
-        let url = format!("https://{}/images/{}", self.lab.daemon("proxy").unwrap(), self.ticket);
-        TicketUrls { direct: None, proxy: Some(url.into()) }
+        TicketUrls { direct: None, proxy: Some(self.url_at("proxy")) }
     }
 
     /// Ends the export, so that the image can be looked at.

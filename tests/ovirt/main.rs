@@ -3,8 +3,10 @@
 mod backup;
 mod changes;
 mod client;
+mod daemon;
 mod gather;
 mod page;
+mod transfer;
 mod trust;
 
 #[path = "../support/engine.rs"]

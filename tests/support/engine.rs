@@ -91,6 +91,11 @@ impl Authority {
         let server = builder.with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key);
         Self { pem: ca.pem(), server: Arc::new(server.unwrap()) }
     }
+
+    /// The settings of a server that it has signed for.
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
 }
 
 /// A server on this machine. Serves until the test ends.

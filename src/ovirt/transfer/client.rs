@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ovirt::transfer::counters::WireCounts;
 use crate::ovirt::transfer::extents::Extents;
 use crate::ovirt::transfer::http::{Connection, Head, Request};
 use crate::ovirt::transfer::keeper::TicketUrls;
@@ -65,6 +66,12 @@ impl ImageClient {
     #[must_use]
     pub fn fallbacks(&self) -> Vec<String> {
         self.pool.fallbacks()
+    }
+
+    /// What went over the wire so far, for this image and for all that share the counters.
+    #[must_use]
+    pub fn counters(&self) -> WireCounts {
+        self.pool.options().counters.counts()
     }
 
     pub(super) fn pool(&self) -> &Pool {

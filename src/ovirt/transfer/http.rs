@@ -34,9 +34,13 @@ impl Channel {
         }
     }
 
+    /// The daemon ends no encryption before it closes, so a missing word of that means nothing.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tls(stream) => stream.read(out),
+            Self::Tls(stream) => match stream.read(out) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
             Self::Plain(wire) => wire.read(out),
         }
     }
