@@ -78,7 +78,7 @@ def setup(options):
 
 def up(options):
     """`up`: idempotent; what still runs is kept."""
-    if not install.environment_works(options.state):
+    if not install.environment_is_there(options.state):
         raise RuntimeError("run `ovirt-lab setup` first")
     directory = lab_dir(options)
     if len(directory) > LONGEST:

@@ -30,6 +30,8 @@ DEFAULTS = {
     "transfer_address": None,
     "proxy_address": None,
     "hide_ovf": False,
+    # Whether a VM's OVF holds its cloud-init block, as those of its snapshots always do.
+    "ovf_secrets": False,
     "phase_missing": False,
     # Whether an engine that comes back has forgotten the commands that ran: then it fails their
     # backups and ends their transfers; else both go on.

@@ -1,6 +1,7 @@
 """`ovirt-lab setup`: packages of the system where they are missing, and a virtual environment."""
 
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -104,6 +105,14 @@ def environment_python(state=None):
     return os.path.join(state_dir(state), "venv", "bin", "python")
 
 
+def environment_is_there(state=None):
+    """Whether the environment was made, with the versions of this lab: a look at its files."""
+    base = os.path.join(state_dir(state), "venv", "lib", "python3*", "site-packages")
+    parts = [one.replace("-", "_").replace("==", "-") + "*-info" for one in (IMAGEIO, SDK)]
+    return os.path.exists(environment_python(state)) and os.path.isdir(sdk_examples(state)) \
+        and all(glob.glob(os.path.join(base, part)) for part in parts)
+
+
 def environment_works(state=None):
     """Whether the environment holds what the lab imports, in the versions it was made for."""
     wanted = dict(one.split("==") for one in (IMAGEIO, SDK))
@@ -116,7 +125,7 @@ def environment_works(state=None):
 
 def missing(state=None):
     """What `setup` would install, by name."""
-    fresh = not environment_works(state)
+    fresh = not environment_is_there(state)
     guests = [] if shutil.which(STORAGE_DAEMON) else ["qemu-system-common"]
     return missing_packages(fresh) + guests + [IMAGEIO, SDK] * fresh
 

@@ -46,8 +46,9 @@ def write(engine, vm, secrets=False):
     if secrets and vm.get("initialization"):
         initialization = vm["initialization"]
         ET.SubElement(content, "VmInit", {
-            _name("ovf", "customScript"): initialization.get("custom_script") or "",
-            _name("ovf", "authorizedKeys"): initialization.get("authorized_ssh_keys") or ""})
+            _name("ovf", name): initialization.get(member) or "" for name, member in (
+                ("customScript", "custom_script"), ("authorizedKeys", "authorized_ssh_keys"),
+                ("rootPassword", "root_password"), ("winKey", "windows_license_key"))})
     system = ET.SubElement(content, "Section", {
         _name("ovf", "id"): vm["id"], _name("xsi", "type"): "ovf:OperatingSystemSection_Type"})
     ET.SubElement(system, "Description").text = vm["os"]["type"]

@@ -6,6 +6,8 @@ import os
 import ssl
 import subprocess
 
+#: Made in a moment, which keys of RSA are not.
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"
 
 
@@ -17,7 +19,7 @@ def _openssl(*args):
 
 def _authority(directory, name, subject):
     key, cert = (os.path.join(directory, name + end) for end in ("-key.pem", ".pem"))
-    _openssl("req", "-x509", "-new", "-nodes", "-newkey", "rsa:2048", "-sha256", "-days", "3650",
+    _openssl("req", "-x509", "-new", "-nodes", *NEW_KEY, "-sha256", "-days", "3650",
              "-subj", subject, "-addext", "basicConstraints=critical,CA:TRUE",
              "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", key, "-out", cert)
     os.chmod(key, 0o600)
@@ -25,11 +27,11 @@ def _authority(directory, name, subject):
 
 def _leaf(directory, name, authority, subject):
     base = os.path.join(directory, name)
-    _openssl("req", "-new", "-nodes", "-newkey", "rsa:2048", "-subj", subject,
+    _openssl("req", "-new", "-nodes", *NEW_KEY, "-subj", subject,
              "-keyout", base + "-key.pem", "-out", base + ".csr")
     with open(base + ".ext", "w", encoding="ascii") as file:
         file.write(f"{NAMES}\nbasicConstraints=critical,CA:FALSE\n"
-                   "keyUsage=critical,digitalSignature,keyEncipherment\n"
+                   "keyUsage=critical,digitalSignature\n"
                    "extendedKeyUsage=serverAuth,clientAuth\n")
     ca = os.path.join(directory, authority)
     _openssl("x509", "-req", "-in", base + ".csr", "-CA", ca + ".pem", "-CAkey", ca + "-key.pem",

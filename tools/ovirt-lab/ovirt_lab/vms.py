@@ -55,7 +55,7 @@ def _configuration(engine, vm):
                  for one in vm["_attachments"])
     if vm["status"] == "image_locked" or locked or engine.config["hide_ovf"]:
         return None
-    return ovf.write(engine, vm)
+    return ovf.write(engine, vm, secrets=engine.config["ovf_secrets"])
 
 
 # Power -----------------------------------------------------------------------------------------
