@@ -6,10 +6,13 @@
 mod acts;
 mod errors;
 mod filesystems;
+mod full;
+mod history;
 mod kill;
 mod power;
 mod preload;
 mod scale;
+mod steps;
 mod told;
 
 #[path = "../support/program.rs"]

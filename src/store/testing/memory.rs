@@ -5,10 +5,13 @@
 //! everything that a real disk might show.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::sync::lock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
 use crate::store::testing::disk::{Disk, FileNumber, directory_of};
@@ -41,6 +44,9 @@ struct State {
     steps: u64,
     /// The step before which the power fails.
     crash_at: Option<u64>,
+    /// The steps that fail, and with which error number.
+    failing: Range<u64>,
+    errno: i32,
     is_dead: bool,
 }
 
@@ -85,6 +91,16 @@ impl MemoryStore {
         state.crash_at = Some(state.steps + steps);
     }
 
+    /// Lets `times` steps fail with an error number of the operating system, the `steps`-th from
+    /// now (counted from 1) first, and those that were to fail before no more. What a failing step
+    /// was to do does not happen.
+    pub fn fail_steps(&self, steps: u64, times: u64, errno: i32) {
+        let mut state = self.state();
+        let first = state.steps + steps;
+        state.failing = first..first.saturating_add(times);
+        state.errno = errno;
+    }
+
     /// Cuts the power now.
     pub fn crash(&self) {
         self.state().is_dead = true;
@@ -123,6 +139,10 @@ impl MemoryStore {
         if state.crash_at == Some(state.steps) {
             state.is_dead = true;
             return Err(power_is_gone());
+        }
+        if state.failing.contains(&state.steps) {
+            let error = io::Error::from_raw_os_error(state.errno);
+            return Err(error).context("the medium fails", Path::new("memory"));
         }
         Ok(state)
     }
@@ -251,7 +271,12 @@ impl MemoryStaged {
             state.held.insert(name.clone());
         }
         drop(state);
-        self.store.sync_directory(&directory_of(name))?;
+        self.store.sync_directory(&directory_of(name)).inspect_err(|_| {
+            // Whoever registers gets nothing to hold then.
+            if is_ours {
+                self.store.state().held.remove(name);
+            }
+        })?;
         Ok(if is_ours { Published::Created } else { Published::Existed })
     }
 }

@@ -13,13 +13,15 @@ use tempfile::TempDir;
 
 use crate::acts::{Ended, disk, ended_of, id_of};
 use crate::filesystems::journal::Journal;
-use crate::filesystems::mounted::{EXT4, Kind, Mounted, XFS};
+use crate::filesystems::mounted::{Kind, XFS};
 use crate::filesystems::recorder::Recorder;
 use crate::preload::{Fault, Plan, Preload};
 use crate::program::Lab;
 use crate::scale::{runs, seed};
 use crate::skip::{is_root, skip};
 use crate::told::{Broken, Told};
+
+pub(crate) use mounted::{EXT4, Mounted};
 
 /// Number and version of a disk, where a command has one.
 type Image = Option<(u64, u64)>;

@@ -28,6 +28,7 @@ pub(crate) const EXT4: Kind = Kind {
         "-q",
         "-F",
         "-b4096",
+        "-m0",
         "-Jsize=4",
         "-Enodiscard,lazy_itable_init=0,lazy_journal_init=0",
     ],
