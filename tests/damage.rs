@@ -1,5 +1,7 @@
 //! Damage of every kind: a scrub finds it, says what it hits, and no read gives wrong bytes.
 
+#[path = "damage/replaced.rs"]
+mod replaced;
 #[path = "support/repo.rs"]
 mod repo;
 #[path = "support/scrub.rs"]

@@ -126,20 +126,22 @@ impl Reader<'_> {
         let names = self.store.list(Area::Forgotten)?;
         forgotten.extend(names.iter().filter_map(ObjectName::session_id));
         self.count += commits.len() as u64;
+        let mut unreadable: HashSet<PointId> = HashSet::new();
         for name in &commits {
             if let Some(id) = name.session_id()
                 && let Err(error) = point::decision(self.store, id)
             {
                 self.findings.push(Finding::object(name, &damage(error)?));
+                unreadable.insert(id);
             }
         }
         // What cannot be read was found above.
         let (points, _problems) = point::points(self.store)?;
         let hashes = points.iter().map(|entry| (entry.record.id, entry.commit_blake3)).collect();
         let records: Vec<_> = points.into_iter().map(|entry| entry.record).collect();
-        let here: HashSet<_> = commits.iter().filter_map(ObjectName::session_id).collect();
+        unreadable.extend(forgotten);
         for point in &records {
-            if let Some(finding) = check_place(repo, point, &hashes, &here, &forgotten) {
+            if let Some(finding) = check_place(repo, point, &hashes, &unreadable) {
                 self.findings.push(finding);
             }
         }
@@ -147,13 +149,13 @@ impl Reader<'_> {
     }
 }
 
-/// What is wrong with the place of a restore point among the others.
+/// What is wrong with the place of a restore point among the others. That those of `explained` are
+/// not to be seen has a reason that was told.
 fn check_place(
     repo: &Repository,
     point: &PointRecord,
     hashes: &HashMap<PointId, ChunkId>,
-    here: &HashSet<PointId>,
-    forgotten: &HashSet<PointId>,
+    explained: &HashSet<PointId>,
 ) -> Option<Finding> {
     let finding = |id, problem| Some(object(&ObjectName::commit(id), problem));
     if point.repo != repo.id() {
@@ -163,7 +165,7 @@ fn check_place(
     match hashes.get(&previous.point) {
         Some(hash) if *hash == previous.commit_blake3 => None,
         Some(_) => finding(previous.point, "the commit is not the one that the next one follows"),
-        None if here.contains(&previous.point) || forgotten.contains(&previous.point) => None,
+        None if explained.contains(&previous.point) => None,
         None => finding(previous.point, "the commit is missing, and no tombstone says why"),
     }
 }

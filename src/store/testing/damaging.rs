@@ -28,6 +28,10 @@ pub enum Damage {
     Truncated(u64),
     /// There is no such object any more.
     Missing,
+    /// These bytes read as zero.
+    Zeroed(Range<u64>),
+    /// The object holds other bytes.
+    Replaced(Arc<[u8]>),
     /// Reads that touch these bytes fail with an error of the medium.
     Unreadable(Range<u64>),
     /// Reads take that long.
@@ -163,6 +167,7 @@ impl<S> DamagingStore<S> {
     fn apparent_len(&self, name: &ObjectName, len: u64) -> u64 {
         let limit = |len: u64, damage: &Damage| match damage {
             Damage::Truncated(kept) => len.min(*kept),
+            Damage::Replaced(bytes) => bytes.len() as u64,
             _ => len,
         };
         self.damage_of(name).iter().fold(len, limit)
@@ -183,13 +188,30 @@ impl<S> DamagingStore<S> {
         Ok(())
     }
 
-    /// Flips the bits of `bytes`, which begin at `offset` of the object.
-    fn flip(&self, name: &ObjectName, offset: u64, bytes: &mut [u8]) {
+    /// What an object was replaced with.
+    fn replacement(&self, name: &ObjectName) -> Option<Arc<[u8]>> {
+        let replaced = |damage| match damage {
+            Damage::Replaced(bytes) => Some(bytes),
+            _ => None,
+        };
+        self.damage_of(name).into_iter().filter_map(replaced).next_back()
+    }
+
+    /// Flips and zeroes of `bytes`, which begin at `offset` of the object, what is to be.
+    fn spoil(&self, name: &ObjectName, offset: u64, bytes: &mut [u8]) {
         for damage in self.damage_of(name) {
-            let Damage::FlippedBit { offset_bytes, bit } = damage else { continue };
-            let at = offset_bytes.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
-            if let Some(byte) = at.and_then(|at| bytes.get_mut(at)) {
-                *byte ^= 1 << (bit & 7);
+            let hit = match &damage {
+                Damage::FlippedBit { offset_bytes, .. } => *offset_bytes..*offset_bytes + 1,
+                Damage::Zeroed(range) => range.clone(),
+                _ => continue,
+            };
+            let len = bytes.len();
+            let within = |at: u64| (at.saturating_sub(offset) as usize).min(len);
+            for byte in &mut bytes[within(hit.start)..within(hit.end)] {
+                *byte = match damage {
+                    Damage::FlippedBit { bit, .. } => *byte ^ 1 << (bit & 7),
+                    _ => 0,
+                };
             }
         }
     }
@@ -235,8 +257,11 @@ impl<S: Store> Store for DamagingStore<S> {
             let what = format!("the object ends within a read of {} bytes", out.len());
             return Err(Error::corrupt(what).at(name.to_string()).at_byte(offset_bytes));
         }
-        self.inner.read_exact_at(name, offset_bytes, out)?;
-        self.flip(name, offset_bytes, out);
+        match self.replacement(name) {
+            Some(bytes) => out.copy_from_slice(&bytes[range.start as usize..range.end as usize]),
+            None => self.inner.read_exact_at(name, offset_bytes, out)?,
+        }
+        self.spoil(name, offset_bytes, out);
         Ok(())
     }
 
@@ -343,6 +368,21 @@ mod tests {
         assert_eq!(store.list(Area::Packs).unwrap(), []);
         store.heal();
         assert_eq!(store.read(&pack(1), 4).unwrap(), [0; 4]);
+    }
+
+    #[test]
+    fn an_object_can_hold_other_bytes_and_be_zero_in_part() {
+        let store = store();
+        store.damage(&pack(1), Damage::Replaced(Arc::from(*b"12345")));
+        assert_eq!(store.read(&pack(1), 5).unwrap(), *b"12345");
+        store.damage(&pack(1), Damage::Zeroed(1..3));
+        assert_eq!(store.read(&pack(1), 5).unwrap(), *b"1\0\x0045");
+        let mut part = [9; 2];
+        store.read_exact_at(&pack(1), 2, &mut part).unwrap();
+        assert_eq!(part, *b"\x004");
+        assert_eq!(kind_of(store.read_exact_at(&pack(1), 4, &mut part)), Some(ErrorKind::Corrupt));
+        store.heal();
+        assert_eq!(store.read(&pack(1), 5).unwrap(), [0; 4]);
     }
 
     #[test]
