@@ -12,6 +12,7 @@ mod kill;
 mod power;
 mod preload;
 mod scale;
+mod soak;
 mod steps;
 mod told;
 

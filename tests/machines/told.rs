@@ -71,7 +71,7 @@ impl Told {
 
     /// Everything goes on without help: a backup, which clears what others left, and a scrub.
     pub(crate) fn go_on(&self, repo: &Repository) -> Result<(), Broken> {
-        let bytes = noise(50_000, 77);
+        let bytes = next_disk();
         let point = back_up_bytes(repo, "next", &bytes).map_err(said("the next backup fails"))?;
         let read = read_back(repo, &point.disks[0], false).map_err(said("it is not whole"))?;
         if read != bytes {
@@ -88,6 +88,11 @@ impl Told {
         told.committed(point.id, &Arc::new(bytes));
         told.hold_in(repo)
     }
+}
+
+/// What [`Told::go_on`] backs up.
+pub(crate) fn next_disk() -> Vec<u8> {
+    noise(50_000, 77)
 }
 
 /// A scrub finds nothing.

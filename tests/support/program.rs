@@ -63,6 +63,13 @@ impl Lab {
         Self { repo: dir.path().join("repo"), dir }
     }
 
+    /// The same with an empty repository.
+    pub(crate) fn new_in_memory() -> Self {
+        let lab = Self::in_memory();
+        lab.run(["init"]).expect(0);
+        lab
+    }
+
     /// With its repository elsewhere.
     pub(crate) fn around(repo: &Path) -> Self {
         Self { repo: repo.to_owned(), ..Self::in_memory() }
