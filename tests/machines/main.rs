@@ -9,6 +9,7 @@ mod filesystems;
 mod full;
 mod history;
 mod kill;
+mod onlooker;
 mod power;
 mod preload;
 mod scale;

@@ -1,4 +1,4 @@
-//! Random commands, two at a time, and kills, for as long as it is told to.
+//! Random commands, two at a time, and kills, beside a mount, for as long as it is told to.
 
 use std::fs;
 use std::process::{Child, Output};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use backstop::store::testing::SeededChance;
 
 use crate::acts::{Ended, ended_of, files_below, id_of};
+use crate::onlooker::Onlooker;
 use crate::program::Lab;
 use crate::repo::noise;
 use crate::scale::{runs, seed};
@@ -130,15 +131,20 @@ fn random_commands_and_kills_lose_nothing_and_leave_nothing_behind() {
     let patience = Duration::from_secs(runs(8, 600) as u64);
     let began = Instant::now();
     let mut soak = Soak::new();
+    let onlooker = Onlooker::new(&soak.lab);
     let mut after_first_look = None;
     while began.elapsed() < patience {
         for _ in 0..ROUNDS_PER_LOOK {
             soak.round().unwrap_or_else(|broken| panic!("{:?}: {broken}", soak.counts));
         }
-        soak.look().unwrap_or_else(|broken| panic!("{:?}: {broken}", soak.counts));
+        let seen = |mount: &Onlooker| mount.look(&soak.told, &soak.dice);
+        let seen = onlooker.as_ref().map_or(Ok(()), seen);
+        let looked = soak.look().and(seen);
+        looked.unwrap_or_else(|broken| panic!("{:?}: {broken}", soak.counts));
         let open = *after_first_look.get_or_insert_with(descriptors);
         assert_eq!(descriptors(), open, "descriptors leak");
     }
+    onlooker.into_iter().for_each(Onlooker::end);
     println!("soak: {} s, {:?}", began.elapsed().as_secs(), soak.counts);
     assert!(soak.counts.kills > 0 && soak.counts.looks > 0);
 }

@@ -39,6 +39,11 @@ impl Told {
         self.attempts.push(Arc::clone(bytes));
     }
 
+    /// Whether somebody stored such a disk, or began to.
+    pub(crate) fn knows(&self, disk: &[u8]) -> bool {
+        self.points.values().chain(&self.attempts).any(|bytes| **bytes == disk)
+    }
+
     /// Holds a repository in a directory to everything that was told.
     pub(crate) fn hold(&self, repo: &Path) -> Result<Repository, Broken> {
         let store = DirStore::open(repo).map_err(said("the repository does not open"))?;
@@ -64,7 +69,7 @@ impl Told {
         };
         let is_right = match self.points.get(&point.id) {
             Some(bytes) => **bytes == read,
-            None => self.attempts.iter().any(|bytes| **bytes == read),
+            None => self.knows(&read),
         };
         if is_right { Ok(()) } else { Err(format!("{} has bytes that nobody stored", point.id)) }
     }
@@ -77,7 +82,8 @@ impl Told {
         if read != bytes {
             return Err("the next backup has wrong bytes".to_owned());
         }
-        let sessions = repo.store().list(Area::Sessions).map_err(said("sessions"))?;
+        let mut sessions = repo.store().list(Area::Sessions).map_err(said("sessions"))?;
+        sessions.retain(|name| !repo.store().is_held(name).is_ok_and(|is_held| is_held));
         if !sessions.is_empty() {
             return Err(format!("registrations are left: {sessions:?}"));
         }
