@@ -3,7 +3,7 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse` [`ovirt`], `cli`.
+//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse` [`ovirt`], [`job`], `cli`.
 //! `docs/architecture.md` is the map.
 //!
 //! ```
@@ -54,6 +54,7 @@ pub mod format;
 pub mod fuse;
 pub mod index;
 pub mod ingest;
+pub mod job;
 pub mod monitor;
 pub mod ovirt;
 pub mod pack;

@@ -60,7 +60,7 @@ const CRATE_HOMES: &[crates::Home] = &[
     ("jiff", &["src/base/clock.rs"]),
     // Numbers and flags; calls need `unsafe`, which has homes of its own.
     ("libc", &["src/store/", "src/ingest/", "src/restore/", "src/fuse/", "src/cli/sys.rs"]),
-    ("log", &["src/fuse/", "src/ovirt/", "src/cli/"]),
+    ("log", &["src/fuse/", "src/ovirt/", "src/job/", "src/cli/"]),
     ("memmap2", &["src/store/mapped.rs"]),
     ("rayon", &["src/ingest/", "src/restore/", "src/scrub/"]),
     ("reqwest", &["src/ovirt/client/"]),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::cli::failure::{Advise, Failure, Result};
 use crate::error::{Error, ErrorKind, IoContext};
+use crate::format::engine::Sites;
 use crate::ovirt::address::{AddressMap, EngineUrl};
 use crate::ovirt::check::Way;
 use crate::ovirt::trust::Anchor;
@@ -43,6 +44,8 @@ pub(super) struct EngineConfig {
     pub(super) internal_ca: PathBuf,
     pub(super) way: Way,
     pub(super) addresses: AddressMap,
+    /// Names of places, for people.
+    pub(super) sites: Option<Sites>,
 }
 
 impl EngineConfig {
@@ -61,6 +64,14 @@ impl EngineConfig {
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
     engine: Option<EngineTable>,
+    sites: Option<SitesTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SitesTable {
+    engine: Option<String>,
+    repository: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +142,7 @@ fn parse_engine(text: &str, dir: &Path) -> crate::error::Result<EngineConfig> {
             TransferWord::Proxy => Way::Proxy,
         },
         addresses: AddressMap::parse(addresses)?,
+        sites: file.sites.map(|SitesTable { engine, repository }| Sites { engine, repository }),
     })
 }
 

@@ -60,7 +60,7 @@ enum CloudInitWord {
 }
 
 impl ChoiceArgs {
-    fn choice(&self) -> Choice {
+    pub(super) fn choice(&self) -> Choice {
         Choice {
             only: self.disk.clone(),
             except: self.exclude_disk.clone(),
@@ -101,7 +101,7 @@ fn own_sessions(run: &Run, vm: &str) -> Result<Vec<OwnSession>> {
 }
 
 /// A disk that would be missing is a problem, once.
-fn report_left_out(run: &Run, verdict: &Verdict) {
+pub(super) fn report_left_out(run: &Run, verdict: &Verdict) {
     let left_out = verdict.findings.iter().filter(|finding| {
         finding.effect == Effect::LeavesOut && finding.object.kind == ObjectKind::Disk
     });

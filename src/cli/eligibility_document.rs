@@ -36,7 +36,7 @@ struct RuleDocument {
 }
 
 #[derive(Serialize)]
-struct FindingDocument<'a> {
+pub(super) struct FindingDocument<'a> {
     rule: &'static str,
     effect: &'static str,
     object: ObjectDocument<'a>,
@@ -98,7 +98,7 @@ const fn effect_word(effect: Effect) -> &'static str {
     }
 }
 
-fn finding_document(finding: &Finding) -> FindingDocument<'_> {
+pub(super) fn finding_document(finding: &Finding) -> FindingDocument<'_> {
     let object = &finding.object;
     FindingDocument {
         rule: finding.rule.id(),

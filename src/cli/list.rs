@@ -65,7 +65,12 @@ fn text(points: &[PointRecord]) -> String {
             point.vm.clone(),
             point.time.to_string(),
             short_id(point, digits),
-            point.disks.len().to_string(),
+            match point.is_incomplete() {
+                true => {
+                    format!("{} of {}", point.disks.len(), point.disks.len() + point.left_out.len())
+                }
+                false => point.disks.len().to_string(),
+            },
             Size(point.size_bytes()).to_string(),
             Size(point.stats.new_plain_bytes).to_string(),
             Size(point.stats.stored_bytes).to_string(),

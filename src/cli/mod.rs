@@ -4,7 +4,9 @@
 //! functions without side effects; answers go to stdout, everything else to stderr.
 
 mod backup_image;
+mod backup_vm;
 mod config;
+mod duration;
 mod eligibility;
 mod eligibility_document;
 mod eligibility_text;
@@ -89,6 +91,7 @@ enum Command {
 #[derive(Subcommand, Debug)]
 enum BackupCommand {
     Image(backup_image::BackupImageArgs),
+    Vm(backup_vm::BackupVmArgs),
 }
 
 /// See to the way to the engine
@@ -136,6 +139,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
     match command {
         Command::Init(args) => init::run(run, args),
         Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
+        Command::Backup(BackupCommand::Vm(args)) => backup_vm::run(run, args),
         Command::Eligibility(args) => eligibility::run(run, args),
         Command::Engine(EngineCommand::Trust(args)) => engine_trust::run(run, args),
         Command::Engine(EngineCommand::Test(args)) => engine_test::run(run, args),

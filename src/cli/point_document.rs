@@ -7,6 +7,7 @@ use crate::base::id::{ChunkId, PointId};
 use crate::cli::output::{Column, fields, table};
 use crate::cli::size::{Rate, Size};
 use crate::format::commit::{BackupStats, DiskRecord, PointRecord};
+use crate::format::engine::{Configuration, EngineDisk, EngineRecord, LeftOut};
 
 /// Fewest digits of an id that text shows.
 const ID_DIGITS_MIN: usize = 8;
@@ -21,7 +22,14 @@ pub(super) struct PointDocument<'a> {
     sequence: u64,
     previous: Option<PointId>,
     size_bytes: u64,
+    incomplete: bool,
     disks: Vec<DiskDocument<'a>>,
+    #[serde(skip_serializing_if = "<[LeftOut]>::is_empty")]
+    left_out: &'a [LeftOut],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<&'a Configuration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<&'a EngineRecord>,
     stats: StatsDocument,
     written_by: &'a str,
 }
@@ -34,6 +42,8 @@ struct DiskDocument<'a> {
     format: &'a str,
     path: &'a str,
     backing_files: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<&'a EngineDisk>,
 }
 
 /// What a backup did, as JSON.
@@ -57,7 +67,11 @@ impl<'a> PointDocument<'a> {
             sequence: point.sequence,
             previous: point.previous.as_ref().map(|previous| previous.point),
             size_bytes: point.size_bytes(),
+            incomplete: point.is_incomplete(),
             disks: point.disks.iter().map(DiskDocument::new).collect(),
+            left_out: &point.left_out,
+            configuration: point.configuration.as_ref(),
+            engine: point.engine.as_ref(),
             stats: StatsDocument::new(&point.stats),
             written_by: &point.written_by,
         }
@@ -73,6 +87,7 @@ impl<'a> DiskDocument<'a> {
             format: &disk.source.format,
             path: &disk.source.path,
             backing_files: &disk.source.backing_files,
+            engine: disk.engine.as_ref(),
         }
     }
 }
@@ -122,10 +137,40 @@ pub(super) fn disk_table(disks: &[DiskRecord]) -> String {
         let DiskRecord { name, size_bytes, source, .. } = disk;
         let from = std::iter::once(&source.path).chain(&source.backing_files);
         let from: Vec<_> = from.map(String::as_str).collect();
-        let from = from.join(", over ");
-        vec![name.clone(), Size(*size_bytes).to_string(), source.format.clone(), from]
+        let from = match &disk.engine {
+            Some(engine) => format!("the engine, {}", engine.read.word()),
+            None => from.join(", over "),
+        };
+        let format = disk.engine.as_ref().map_or(&source.format, |engine| &engine.format);
+        vec![name.clone(), Size(*size_bytes).to_string(), format.clone(), from]
     };
     table(&columns, disks.iter().map(row))
+}
+
+/// How a VM came from an engine, in lines; nothing if it did not. Each disk that was read in full
+/// comes with the reason.
+pub(super) fn engine_text(point: &PointRecord) -> String {
+    let Some(engine) = &point.engine else { return String::new() };
+    let consistency = &engine.consistency;
+    let received = format!("{}, {}", Size(engine.received_bytes), engine.transports.join(", "));
+    let mut text = fields([
+        ("Engine", engine.url.clone()),
+        ("Backup", engine.kind.word().to_owned()),
+        ("Consistency", format!("{} (asked: {})", consistency.reached, consistency.asked)),
+        ("Over the wire", received),
+    ]);
+    let reasons = point.disks.iter().filter_map(|disk| {
+        let reason = disk.engine.as_ref()?.full_reason.as_ref()?;
+        Some(format!("disk {} was read in full: {reason}\n", disk.name))
+    });
+    let left = point
+        .left_out
+        .iter()
+        .map(|left| format!("incomplete: disk {} is left out: {}\n", left.name, left.reason));
+    let more = engine.fallbacks.iter().chain(&engine.warnings).map(|what| format!("{what}\n"));
+    text.extend(reasons.chain(left).chain(more));
+    text.push('\n');
+    text
 }
 
 /// What a backup did, in lines.

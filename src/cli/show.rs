@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
 use crate::cli::output::fields;
-use crate::cli::point_document::{PointDocument, disk_table, stats_fields};
+use crate::cli::point_document::{PointDocument, disk_table, engine_text, stats_fields};
 use crate::cli::repo_arg::Run;
 use crate::cli::size::Size;
 use crate::format::commit::PointRecord;
@@ -49,5 +49,6 @@ fn text(point: &PointRecord) -> String {
         ("Size", Size(point.size_bytes()).to_string()),
         ("Written by", point.written_by.clone()),
     ]);
-    format!("{head}\n{}\n{}", disk_table(&point.disks), stats_fields(&point.stats))
+    let (disks, engine) = (disk_table(&point.disks), engine_text(point));
+    format!("{head}\n{disks}\n{engine}{}", stats_fields(&point.stats))
 }

@@ -171,7 +171,7 @@ fn disks(engine: &Engine, vm: &str) -> Result<Vec<DiskFacts>> {
 }
 
 fn disk_facts(engine: &Engine, attachment: Attachment) -> Result<DiskFacts> {
-    let Attachment { id, active, read_only, bootable, disk } = attachment;
+    let Attachment { id, active, read_only, bootable, disk, .. } = attachment;
     let disk = match disk.filter(is_whole) {
         Some(disk) => disk,
         None => engine.get(&ApiPath::new(&["disks", &id]))?,

@@ -1,6 +1,7 @@
 //! The product on an oVirt in small: the real transfer daemon, real QEMU exports and a simulated
 //! engine (`tools/ovirt-lab`). Every test starts a lab of its own, which ends with the test.
 
+mod backup;
 mod eligibility;
 mod engine;
 mod export;

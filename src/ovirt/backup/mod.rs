@@ -7,6 +7,7 @@
 //! | [`begin`] | begins a backup, and waits until the disks can be read |
 //! | [`end`] | finalizes it, whatever it is doing |
 //! | [`checkpoints`] | the marks that later backups begin from |
+//! | [`shape`] | the disks as the engine has them |
 //! | [`events`] | why something failed, in the words of the engine |
 //!
 //! A backup that nobody finalizes stays for ever and blocks its VM, so it carries the tag of its
@@ -18,4 +19,5 @@ pub mod begin;
 pub mod checkpoints;
 pub mod end;
 pub mod events;
+pub mod shape;
 pub mod tag;

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 pub use choice::{Choice, CloudInit};
 pub use finding::{ABSENT, Effect, Finding, Object, ObjectKind};
 pub use rule::Rule;
+pub use work::is_for_backup;
 
 use crate::error::Result;
 use crate::ovirt::facts::{DiskFacts, Facts};

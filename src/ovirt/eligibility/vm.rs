@@ -3,7 +3,7 @@
 use crate::ovirt::eligibility::choice::CloudInit;
 use crate::ovirt::eligibility::finding::{ABSENT, Effect, Finding, Object, ObjectKind};
 use crate::ovirt::eligibility::rule::Rule;
-use crate::ovirt::eligibility::work::is_hybrid;
+use crate::ovirt::eligibility::work::is_for_backup;
 use crate::ovirt::facts::{Facts, Level, SnapshotFacts, VmFacts};
 use crate::ovirt::wire::{SnapshotStatus, SnapshotType, VmOrigin, VmStatus};
 
@@ -114,7 +114,7 @@ fn stateless(facts: &Facts) -> Option<Finding> {
 
 fn snapshot_state(snapshot: &SnapshotFacts) -> Option<Finding> {
     // Previews, and snapshots that the engine makes for backups, have rules of their own.
-    if is_hybrid(snapshot) {
+    if is_for_backup(snapshot) {
         return None;
     }
     let (why, remedy) = match &snapshot.status {

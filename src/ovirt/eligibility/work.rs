@@ -13,7 +13,8 @@ pub(super) fn backups(facts: &Facts) -> Vec<Finding> {
     let running = facts.backups.iter().filter(|backup| !is_over(backup)).map(running_backup);
     let downloads = transfers(facts, |direction| direction != Some(&Direction::Upload));
     let downloads = downloads.map(|transfer| running_transfer(transfer, Rule::BackupRunning));
-    let hybrid = facts.snapshots.iter().filter(|snapshot| is_hybrid(snapshot)).map(hybrid_snapshot);
+    let hybrid =
+        facts.snapshots.iter().filter(|snapshot| is_for_backup(snapshot)).map(hybrid_snapshot);
     is_ours.chain(running).chain(downloads).chain(hybrid).collect()
 }
 
@@ -78,7 +79,7 @@ fn running_transfer(transfer: &TransferFacts, rule: Rule) -> Finding {
 }
 
 /// Whether the engine made the snapshot for a backup.
-pub(super) fn is_hybrid(snapshot: &SnapshotFacts) -> bool {
+pub fn is_for_backup(snapshot: &SnapshotFacts) -> bool {
     snapshot.description.starts_with(HYBRID_SNAPSHOT)
 }
 

@@ -101,7 +101,7 @@ impl Ticket {
     }
 
     /// All bytes went over.
-    pub fn finish(self) -> Result<Ended> {
+    pub fn finish(&self) -> Result<Ended> {
         let transfer = lock(&self.state).transfer.clone();
         let ended = end::finish(&self.engine, &transfer)?;
         self.log.closed(&transfer)?;
@@ -109,7 +109,7 @@ impl Ticket {
     }
 
     /// Ends the transfer and waits until it is over, also after the end of the run was asked for.
-    pub fn cancel(self) -> Result<()> {
+    pub fn cancel(&self) -> Result<()> {
         let transfer = lock(&self.state).transfer.clone();
         self.close(&self.engine.with_cancel(Cancel::default()), &transfer)
     }

@@ -115,6 +115,12 @@ pub struct Attachment {
     /// Whether the VM boots from it.
     #[serde(default, deserialize_with = "truth")]
     pub bootable: Option<bool>,
+    /// How the VM sees it.
+    #[serde(default)]
+    pub interface: String,
+    /// Whether discards of the guest reach its storage.
+    #[serde(default, deserialize_with = "truth")]
+    pub pass_discard: Option<bool>,
     /// The disk, in full or only its id.
     pub disk: Option<Disk>,
 }
@@ -149,6 +155,34 @@ pub struct Disk {
     pub lun_storage: Option<LunStorage>,
     /// How a backup that has the disk reads it.
     pub backup_mode: Option<BackupMode>,
+    /// Whether its space is allocated as it is needed.
+    #[serde(default, deserialize_with = "truth")]
+    pub sparse: Option<bool>,
+    /// Whether its storage is to be overwritten when it is deleted.
+    #[serde(default, deserialize_with = "truth")]
+    pub wipe_after_delete: Option<bool>,
+    /// What the operator wrote about it.
+    #[serde(default)]
+    pub description: String,
+    /// Where it is stored.
+    #[serde(default)]
+    pub storage_domains: StorageDomainLinks,
+}
+
+/// References to storage domains.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct StorageDomainLinks {
+    /// The storage domains.
+    #[serde(default)]
+    pub storage_domain: Vec<Link>,
+}
+
+/// A storage domain.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StorageDomain {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// The storage behind a direct LUN; that it is there is what matters.

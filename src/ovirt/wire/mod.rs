@@ -15,7 +15,7 @@ pub use daemon::{Abilities, ImageChange, ImageChecksum, ImageExtent};
 pub use documents::{
     Api, Attachment, AttachmentList, Backup, BackupList, Checkpoint, CheckpointList, Cluster, Disk,
     DiskList, Event, EventList, Host, HostList, Initialization, Link, Snapshot, SnapshotList,
-    Transfer, TransferList, Version, Vm, VmList,
+    StorageDomain, Transfer, TransferList, Version, Vm, VmList,
 };
 pub use requests::{DiskRefs, IdRef, NewBackup, NewTransfer};
 pub use scalar::{HasText, TicketUrl};

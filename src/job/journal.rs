@@ -1,0 +1,62 @@
+//! The notes of a run about one VM.
+
+use crate::base::id::SessionId;
+use crate::error::Result;
+use crate::format::journal::{EngineNote, EngineThing};
+use crate::ovirt::client::Engine;
+use crate::ovirt::ticket::TicketLog;
+use crate::repo::{EngineJournal, Repository};
+
+/// Writes down what a run creates on the engine for a VM.
+pub struct Journal {
+    notes: EngineJournal,
+    url: String,
+    vm: String,
+    text: String,
+}
+
+impl Journal {
+    /// The journal of a session that is registered. `text` says what it is for, to people.
+    #[must_use]
+    pub fn new(
+        repo: &Repository,
+        session: SessionId,
+        engine: &Engine,
+        vm: &str,
+        text: String,
+    ) -> Self {
+        let notes = EngineJournal::new(repo, session);
+        Self { notes, url: engine.url().to_string(), vm: vm.to_owned(), text }
+    }
+
+    /// A backup is about to begin, or has begun.
+    pub fn backup(&self, id: &str) -> Result<()> {
+        self.note(EngineThing::Backup, id, None)
+    }
+
+    /// The thing of that id is over.
+    pub fn done(&self, id: &str) -> Result<()> {
+        self.notes.done(id)
+    }
+
+    fn note(&self, what: EngineThing, id: &str, disk: Option<&str>) -> Result<()> {
+        self.notes.note(&EngineNote {
+            url: self.url.clone(),
+            vm_id: Some(self.vm.clone()),
+            what,
+            id: id.to_owned(),
+            disk_id: disk.map(ToOwned::to_owned),
+            text: self.text.clone(),
+        })
+    }
+}
+
+impl TicketLog for Journal {
+    fn opened(&self, transfer: &str, disk: &str) -> Result<()> {
+        self.note(EngineThing::Transfer, transfer, Some(disk))
+    }
+
+    fn closed(&self, transfer: &str) -> Result<()> {
+        self.done(transfer)
+    }
+}
