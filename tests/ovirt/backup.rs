@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backstop::base::id::{RepoId, SessionId};
 use backstop::error::{Error, ErrorKind, Result};
-use backstop::ovirt::backup::begin::{NotBegun, Wanted, begin, ready};
+use backstop::ovirt::backup::begin::{NotBegun, Wanted, begin, demand_ready, ready};
 use backstop::ovirt::backup::checkpoints;
 use backstop::ovirt::backup::end::{Ended, finalize};
 use backstop::ovirt::backup::tag::Tag;
@@ -216,6 +216,40 @@ fn only_own_checkpoints_are_deleted_and_the_newest_stays() {
     assert!(deleted[0].target.ends_with("/checkpoints/old"));
     fake.set(&path, Reply::missing());
     assert!(checkpoints::list(&engine, VM).unwrap().is_empty());
+}
+
+#[test]
+fn a_backup_that_the_engine_ended_while_it_was_read_is_not_believed() {
+    let fake = FakeEngine::new();
+    let engine = client(&fake);
+    for good in [backup("ready"), json!({"id": ID})] {
+        fake.set(&one(), good);
+        demand_ready(&engine, VM, ID).unwrap();
+    }
+    for phase in ["failed", "finalizing", "succeeded", "another"] {
+        fake.set(&one(), backup(phase));
+        let error = demand_ready(&engine, VM, ID).unwrap_err();
+        assert!(error.to_string().contains(&format!("phase {phase}")), "{error}");
+    }
+    fake.set(&one(), Reply::missing());
+    assert!(demand_ready(&engine, VM, ID).is_err());
+}
+
+#[test]
+fn of_a_session_that_failed_only_its_own_checkpoint_goes() {
+    let fake = FakeEngine::new();
+    let path = format!("/vms/{VM}/checkpoints");
+    let earlier = Tag { session: SessionId::from_bytes([7; 16]), ..tag() };
+    let all = [
+        checkpoint("base", earlier.to_string(), None),
+        checkpoint("failed", tag().to_string(), Some("base")),
+    ];
+    fake.set(&path, json!({"checkpoint": all}));
+    fake.set(&format!("{path}/failed"), json!({}));
+    checkpoints::remove_of_session(&client(&fake), VM, tag()).unwrap();
+    let deleted: Vec<_> = fake.seen().into_iter().filter(|one| one.method == "DELETE").collect();
+    assert_eq!(deleted.len(), 1);
+    assert!(deleted[0].target.ends_with("/checkpoints/failed"));
 }
 
 #[derive(Default)]

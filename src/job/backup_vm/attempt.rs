@@ -14,6 +14,7 @@ use crate::job::backup_vm::plan::{Base, Read, choose, disk_names, read};
 use crate::job::backup_vm::start::{Started, start};
 use crate::job::journal::Journal;
 use crate::job::leftovers::end_backup;
+use crate::ovirt::backup::begin::demand_ready;
 use crate::ovirt::backup::checkpoints;
 use crate::ovirt::backup::shape::shapes;
 use crate::ovirt::backup::tag::Tag;
@@ -97,9 +98,11 @@ impl Work<'_> {
         };
         let disks = subject.taken();
         let ids: Vec<_> = disks.iter().map(|disk| disk.id.as_str()).collect();
-        let started = start(subject, &ids, base, &self.journal, self.tag)?;
+        let started = start(subject, &ids, base, &self.journal, self.tag)
+            .inspect_err(|_| self.forget_checkpoints())?;
         let mut wire = Wire::default();
         let stored = self.store_disks(run, &started, &disks, &mut shapes, &mut wire);
+        let stored = stored.and_then(|()| Ok(demand_ready(engine, subject.vm(), &started.id)?));
         match stored {
             Ok(()) => {
                 let facts = self.facts(&started, wire);
@@ -107,6 +110,7 @@ impl Work<'_> {
             }
             Err(broken) => {
                 self.end(&started);
+                self.forget_checkpoints();
                 Err(broken)
             }
         }
@@ -169,7 +173,9 @@ impl Work<'_> {
     /// The restore point exists, or it could not be committed: the engine may go on.
     fn conclude(&self, started: &Started, is_committed: bool) {
         self.end(started);
-        if is_committed {
+        if !is_committed {
+            self.forget_checkpoints();
+        } else {
             let Work { subject, tag, .. } = self;
             let keep = started.ready.checkpoint.as_deref();
             let engine = subject.firm();
@@ -181,6 +187,12 @@ impl Work<'_> {
                 }
             }
         }
+    }
+
+    /// Nothing will begin from the checkpoint of a run that failed.
+    fn forget_checkpoints(&self) {
+        let Work { subject, tag, .. } = self;
+        self.tell(checkpoints::remove_of_session(&subject.firm(), subject.vm(), *tag));
     }
 
     /// Ends the backup of the engine. If that fails, the note stays for the next run.

@@ -153,6 +153,19 @@ pub fn ready(
     Ok(Ready { checkpoint: backup.to_checkpoint_id, is_hybrid: backup.snapshot.is_some(), modes })
 }
 
+/// Demands that the backup still holds its disks. One that the engine has ended may have shown
+/// bytes of another moment.
+pub fn demand_ready(engine: &Engine, vm: &str, id: &str) -> Result<()> {
+    let phase = match look(engine, vm, id)? {
+        Some(Backup { phase: None | Some(BackupPhase::Ready), .. }) => return Ok(()),
+        Some(Backup { phase: Some(phase), .. }) => phase.to_string(),
+        None => "gone".to_owned(),
+    };
+    let told = events::about(engine, id).told();
+    let what = format!("the engine ended the backup while it was read (phase {phase}): {told}");
+    Err(Error::new(ErrorKind::Remote, what))
+}
+
 /// How each disk is to be read. The engine leaves disks out without a word; that is an error.
 fn modes(engine: &Engine, wanted: &Wanted<'_>, id: &str) -> Result<BTreeMap<String, BackupMode>> {
     let list: DiskList = engine.get(&ApiPath::new(&["vms", wanted.vm, "backups", id, "disks"]))?;

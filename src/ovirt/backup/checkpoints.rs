@@ -49,6 +49,17 @@ pub fn remove_own_but(
     Ok(removed)
 }
 
+/// Deletes the checkpoints that one session has made: it failed, and nothing will begin from them.
+pub fn remove_of_session(engine: &Engine, vm: &str, tag: Tag) -> Result<()> {
+    let text = tag.to_string();
+    for checkpoint in list(engine, vm)?.iter().filter(|checkpoint| checkpoint.description == text) {
+        engine
+            .delete(&ApiPath::new(&["vms", vm, "checkpoints", &checkpoint.id]))
+            .map_err(Error::from)?;
+    }
+    Ok(())
+}
+
 /// From the one without a parent on; what belongs to no chain comes last.
 fn in_order(mut all: Vec<Checkpoint>) -> Vec<Checkpoint> {
     let parents: BTreeMap<String, Option<String>> =
