@@ -32,7 +32,9 @@ enum Base {
     New,
     /// Three VMs with restore points that share chunks, and packs that no segment names.
     Filled,
-    /// The same, and one pack has a wrong byte of which nobody knows.
+    /// The same, and so many index segments that the next backup merges them.
+    Merging,
+    /// As filled, and one pack has a wrong byte of which nobody knows.
     Damaged,
 }
 
@@ -50,6 +52,13 @@ const BACKUP: &[&str] = &["backup", "image", "--threads", "1", "--vm", "web", "d
 pub(crate) const ACTS: &[Act] = &[
     Act { name: "first backup", base: Base::New, args: BACKUP, effect: Effect::Adds, code: 0 },
     Act { name: "backup", base: Base::Filled, args: BACKUP, effect: Effect::Adds, code: 0 },
+    Act {
+        name: "merging backup",
+        base: Base::Merging,
+        args: BACKUP,
+        effect: Effect::Adds,
+        code: 0,
+    },
     Act {
         name: "scrub",
         base: Base::Damaged,
@@ -90,25 +99,29 @@ impl Stage {
         stage.lab.run(["init"]).expect(0);
         let mut told = Told::default();
         stage.keep(Base::New, &told);
-        stage.fill(&mut told);
+        let disks = [("web", 1, 1), ("db", 2, 1), ("web", 1, 2), ("mail", 3, 1), ("web", 1, 3)];
+        for (vm, number, version) in disks {
+            stage.back_up(vm, disk(number, version), &mut told);
+        }
+        stage.kill_a_backup();
         stage.keep(Base::Filled, &told);
+        let mut more = told.clone();
+        (2..=3).for_each(|version| stage.back_up("mail", disk(3, version), &mut more));
+        stage.keep(Base::Merging, &more);
+        stage.put(Base::Filled);
         stage.damage();
         told.is_damaged = true;
         stage.keep(Base::Damaged, &told);
         stage
     }
 
-    fn fill(&self, told: &mut Told) {
-        for (vm, bytes) in [
-            ("web", disk(1, 1)),
-            ("db", disk(2, 1)),
-            ("web", disk(1, 2)),
-            ("mail", disk(3, 1)),
-            ("web", disk(1, 3)),
-        ] {
-            let document = self.lab.back_up(vm, &bytes);
-            told.committed(id_of(&document), &Arc::new(bytes));
-        }
+    fn back_up(&self, vm: &str, bytes: Vec<u8>, told: &mut Told) {
+        let document = self.lab.back_up(vm, &bytes);
+        told.committed(id_of(&document), &Arc::new(bytes));
+    }
+
+    /// Leaves a registration and what the backup stored.
+    fn kill_a_backup(&self) {
         let mut stream = self.lab.start_stream("db", &[]);
         stream.feed(&noise(300_000, 5));
         stream.kill();
@@ -127,17 +140,23 @@ impl Stage {
 
     fn keep(&mut self, base: Base, told: &Told) {
         copy(&self.lab.repo(), &self.kept(base));
-        self.bases.push((base, told.clone()));
+        let mut told = told.clone();
+        told.remember_what_is_readable(&self.lab.repo());
+        self.bases.push((base, told));
     }
 
     fn kept(&self, base: Base) -> std::path::PathBuf {
         self.lab.path(format!("{base:?}"))
     }
 
+    fn put(&self, base: Base) {
+        clear(&self.lab.repo());
+        copy(&self.kept(base), &self.lab.repo());
+    }
+
     /// Puts the repository of an act in place; returns what was told of it.
     pub(crate) fn set(&self, act: &Act) -> Told {
-        clear(&self.lab.repo());
-        copy(&self.kept(act.base), &self.lab.repo());
+        self.put(act.base);
         let base = self.bases.iter().find(|(base, _)| *base == act.base);
         base.map(|(_, told)| told.clone()).unwrap_or_default()
     }

@@ -26,7 +26,7 @@ const COMMANDS: &[Command] = &[
     Command::BackUp,
     Command::BackUp,
     Command::BackUp,
-    Command::BackUp,
+    Command::BackUpTwo,
     Command::Rebuild,
     Command::Scrub,
 ];
@@ -34,6 +34,8 @@ const COMMANDS: &[Command] = &[
 #[derive(Clone, Copy)]
 enum Command {
     BackUp,
+    /// Two VMs at once.
+    BackUpTwo,
     Rebuild,
     Scrub,
 }
@@ -65,7 +67,8 @@ impl History {
     /// One of the commands, by the dice.
     pub(crate) fn run(&mut self, repo: &Repository) -> Result<()> {
         match COMMANDS[self.dice.below(COMMANDS.len())] {
-            Command::BackUp => self.back_up(repo),
+            Command::BackUp => self.back_up(repo, 1),
+            Command::BackUpTwo => self.back_up(repo, 2),
             Command::Rebuild => rebuild_index(repo, &Cancel::default()).map(drop),
             Command::Scrub => {
                 let level = ScrubLevel::ALL[self.dice.below(ScrubLevel::ALL.len())];
@@ -75,14 +78,30 @@ impl History {
         }
     }
 
-    fn back_up(&mut self, repo: &Repository) -> Result<()> {
-        let vm = self.dice.below(VMS.len());
-        self.change(vm);
-        let bytes = Arc::new(self.disks[vm].clone());
-        self.told.attempted(&bytes);
-        let point = back_up_bytes(repo, VMS[vm], &bytes)?;
-        self.told.committed(point.id, &bytes);
-        Ok(())
+    /// Backs up so many VMs at once. Fails if one of the backups does.
+    fn back_up(&mut self, repo: &Repository, count: usize) -> Result<()> {
+        let first = self.dice.below(VMS.len());
+        let vms = (0..count).map(|n| (first + n) % VMS.len());
+        let work = vms.map(|vm| {
+            self.change(vm);
+            let bytes = Arc::new(self.disks[vm].clone());
+            self.told.attempted(&bytes);
+            (vm, bytes)
+        });
+        let work: Vec<_> = work.collect();
+        let back_up = |(vm, bytes): &(usize, Arc<Vec<u8>>)| back_up_bytes(repo, VMS[*vm], bytes);
+        let points: Vec<_> = thread::scope(|scope| {
+            let runs: Vec<_> = work.iter().map(|one| scope.spawn(move || back_up(one))).collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        let mut done = Ok(());
+        for ((_, bytes), point) in work.iter().zip(points) {
+            match point {
+                Ok(point) => self.told.committed(point.id, bytes),
+                Err(error) => done = Err(error),
+            }
+        }
+        done
     }
 
     fn change(&mut self, vm: usize) {

@@ -26,6 +26,8 @@ pub(crate) struct Told {
     attempts: Vec<Arc<Vec<u8>>>,
     /// Whether the medium was damaged on purpose: then a disk may be unreadable, never wrong.
     pub(crate) is_damaged: bool,
+    /// How many restore points can be read all the same, at least.
+    readable_min: usize,
 }
 
 impl Told {
@@ -46,32 +48,52 @@ impl Told {
 
     /// Holds a repository in a directory to everything that was told.
     pub(crate) fn hold(&self, repo: &Path) -> Result<Repository, Broken> {
-        let store = DirStore::open(repo).map_err(said("the repository does not open"))?;
-        let repo = Repository::open(Arc::new(store), Environment::default());
-        let repo = repo.map_err(said("the repository does not open"))?;
+        let repo = open(repo)?;
         self.hold_in(&repo)?;
         Ok(repo)
     }
 
     /// The same for a repository that is open.
     pub(crate) fn hold_in(&self, repo: &Repository) -> Result<(), Broken> {
+        let readable = self.readable(repo)?;
+        match readable < self.readable_min {
+            true => Err(format!("{readable} of {} disks can be read", self.readable_min)),
+            false => Ok(()),
+        }
+    }
+
+    /// From now on no fewer disks may be readable.
+    pub(crate) fn remember_what_is_readable(&mut self, repo: &Path) {
+        let readable = open(repo).and_then(|repo| self.readable(&repo));
+        self.readable_min = readable.unwrap_or_else(|broken| panic!("{broken}"));
+    }
+
+    /// Number of restore points that can be read; fails if a promise is broken.
+    fn readable(&self, repo: &Repository) -> Result<usize, Broken> {
         let found = repo.points().map_err(said("the restore points cannot be listed"))?;
         if let Some(id) = self.points.keys().find(|id| found.iter().all(|p| p.id != **id)) {
             return Err(format!("the restore point {id} is lost"));
         }
-        found.iter().try_for_each(|point| self.hold_point(repo, point))
+        let mut readable = 0;
+        for point in &found {
+            readable += usize::from(self.hold_point(repo, point)?);
+        }
+        Ok(readable)
     }
 
-    fn hold_point(&self, repo: &Repository, point: &PointRecord) -> Result<(), Broken> {
+    /// Whether the restore point can be read.
+    fn hold_point(&self, repo: &Repository, point: &PointRecord) -> Result<bool, Broken> {
         let read = match read_back(repo, &point.disks[0], false) {
-            Err(error) if self.is_damaged && error.kind() == ErrorKind::Corrupt => return Ok(()),
+            Err(error) if self.is_damaged && error.kind() == ErrorKind::Corrupt => {
+                return Ok(false);
+            }
             read => read.map_err(said(&format!("{} of {} is not whole", point.id, point.vm)))?,
         };
         let is_right = match self.points.get(&point.id) {
             Some(bytes) => **bytes == read,
             None => self.knows(&read),
         };
-        if is_right { Ok(()) } else { Err(format!("{} has bytes that nobody stored", point.id)) }
+        if is_right { Ok(true) } else { Err(format!("{} has bytes that nobody stored", point.id)) }
     }
 
     /// Everything goes on without help: a backup, which clears what others left, and a scrub.
@@ -94,6 +116,12 @@ impl Told {
         told.committed(point.id, &Arc::new(bytes));
         told.hold_in(repo)
     }
+}
+
+fn open(repo: &Path) -> Result<Repository, Broken> {
+    let store = DirStore::open(repo).map_err(said("the repository does not open"))?;
+    let repo = Repository::open(Arc::new(store), Environment::default());
+    repo.map_err(said("the repository does not open"))
 }
 
 /// What [`Told::go_on`] backs up.
