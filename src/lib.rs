@@ -3,7 +3,8 @@
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `fuse` [`ovirt`], [`job`], `cli`.
+//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `repair`, `fuse` [`ovirt`], [`job`],
+//! `cli`.
 //! `docs/architecture.md` is the map.
 //!
 //! ```
@@ -59,6 +60,7 @@ pub mod monitor;
 pub mod ovirt;
 pub mod pack;
 pub mod point;
+pub mod repair;
 pub mod repo;
 pub mod restore;
 pub mod scrub;

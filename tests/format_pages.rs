@@ -117,6 +117,7 @@ fn the_overview_lists_every_path() {
         of_session(ObjectName::damaged(id)),
         of_session(ObjectName::engine_note(id, 1)).replace(".1", ".<n>"),
         format!("{}/<vm key>", Area::Locks.directory()),
+        format!("{}/<old path, with dots>", Area::Quarantine.directory()),
     ];
     assert_eq!(expected.len(), Area::ALL.len());
     let rows = Page::load("overview.md").table("Directory layout", &["Path", "Object", "Page"]);

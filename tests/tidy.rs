@@ -32,6 +32,7 @@ const LAYERS: &[&[&str]] = &[
     &["chunk", "crypto", "diskmap", "index", "pack", "point"],
     &["repo"],
     &["ingest", "prune", "restore", "scrub", "vfs"],
+    &["repair"],
     &["attach", "fuse", "ovirt"],
     &["job"],
     &["cli"],

@@ -24,6 +24,7 @@ mod output;
 mod password;
 mod point_document;
 mod rebuild_index;
+mod repair;
 mod repo_arg;
 mod restore_disk;
 mod scrub;
@@ -81,6 +82,7 @@ enum Command {
     #[command(subcommand)]
     Restore(RestoreCommand),
     Scrub(scrub::ScrubArgs),
+    Repair(repair::RepairArgs),
     RebuildIndex(rebuild_index::RebuildIndexArgs),
     Stats(stats::StatsArgs),
     #[command(subcommand)]
@@ -148,6 +150,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Mount(args) => mount::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
         Command::Scrub(args) => scrub::run(run, args),
+        Command::Repair(args) => repair::run(run, args),
         Command::RebuildIndex(args) => rebuild_index::run(run, args),
         Command::Stats(args) => stats::run(run, args),
     }

@@ -76,6 +76,11 @@ impl Run {
         &self.terminal
     }
 
+    /// The same, for whoever keeps it.
+    pub(super) fn shared_terminal(&self) -> Arc<Terminal> {
+        Arc::clone(&self.terminal)
+    }
+
     /// The directory of the repository.
     pub(super) fn repo_path(&self) -> Result<&Path> {
         self.args.repo_path()
@@ -83,7 +88,7 @@ impl Run {
 
     /// The world around the repository.
     pub(super) fn environment(&self) -> Environment {
-        let monitor = Arc::<Terminal>::clone(&self.terminal);
+        let monitor = self.shared_terminal();
         Environment { monitor, host: host_name(), ..Environment::default() }
     }
 
@@ -110,8 +115,14 @@ impl Run {
 
     /// Opens the repository.
     pub(super) fn open_repo(&self) -> Result<Repository> {
+        self.open_repo_watched_by(self.shared_terminal())
+    }
+
+    /// Opens the repository, with another observer.
+    pub(super) fn open_repo_watched_by(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
         let store = DirStore::open(self.repo_path()?);
-        let opened = store.and_then(|store| Repository::open(Arc::new(store), self.environment()));
+        let environment = Environment { monitor, ..self.environment() };
+        let opened = store.and_then(|store| Repository::open(Arc::new(store), environment));
         let advice = "`backstop -r DIR init` makes a repository; --repo and BACKSTOP_REPO name one";
         opened.advise(ErrorKind::NotFound, advice)
     }

@@ -28,9 +28,10 @@ struct ReportDocument<'a> {
     seconds: f64,
 }
 
+/// One thing that is damaged.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum FindingDocument<'a> {
+pub(super) enum FindingDocument<'a> {
     Object {
         object: String,
         problem: &'a str,
@@ -53,8 +54,9 @@ enum FindingDocument<'a> {
     },
 }
 
+/// A disk that cannot be read in full.
 #[derive(Debug, Serialize)]
-struct AffectedDocument<'a> {
+pub(super) struct AffectedDocument<'a> {
     point: PointId,
     vm: &'a str,
     time: UtcTime,
@@ -114,7 +116,7 @@ impl<'a> ScrubDocument<'a> {
 }
 
 impl<'a> FindingDocument<'a> {
-    fn new(finding: &'a Finding) -> Self {
+    pub(super) fn new(finding: &'a Finding) -> Self {
         match finding {
             Finding::Object { name, problem } => Self::Object { object: name.to_string(), problem },
             Finding::MissingPack { pack, entries } => {
@@ -144,7 +146,7 @@ pub(super) fn entry_kind(kind: EntryKind) -> &'static str {
 }
 
 impl<'a> AffectedDocument<'a> {
-    fn new(affected: &'a AffectedDisk) -> Self {
+    pub(super) fn new(affected: &'a AffectedDisk) -> Self {
         Self {
             point: affected.point,
             vm: &affected.vm,

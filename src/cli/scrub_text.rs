@@ -46,7 +46,8 @@ fn findings(report: &ScrubReport) -> String {
     list(report.findings.iter().map(finding), all)
 }
 
-fn finding(finding: &Finding) -> String {
+/// A finding in words.
+pub(super) fn finding(finding: &Finding) -> String {
     match finding {
         Finding::Object { name, problem } => format!("{name}: {problem}"),
         Finding::MissingPack { pack, entries } => {
@@ -77,7 +78,8 @@ fn affected(report: &ScrubReport) -> String {
     format!("\nThese disks cannot be read in full, all others can:\n{lines}")
 }
 
-fn affected_disk(disk: &AffectedDisk) -> String {
+/// A disk that cannot be read in full, in words.
+pub(super) fn affected_disk(disk: &AffectedDisk) -> String {
     let AffectedDisk { vm, time, disk: name, bytes, ranges, ranges_omitted, .. } = disk;
     let shown: Vec<_> = ranges.iter().take(RANGES_NAMED).map(range).collect();
     let more = (ranges.len() - shown.len()) as u64 + ranges_omitted;
@@ -138,8 +140,9 @@ fn next(report: &ScrubReport) -> String {
         steps.push(rebuild.to_owned());
     }
     steps.push("look at the medium of the repository: damage tends to grow".to_owned());
-    if is_about("config.") {
-        steps.push("copy a good one of config.0, config.1 and config.2 over the others".to_owned());
+    if !report.findings.is_empty() {
+        let repair = "run `backstop repair`: it says what can be healed, and with --apply heals it";
+        steps.push(repair.to_owned());
     }
     if !vms.is_empty() {
         let vms: Vec<_> = vms.into_iter().map(shell_word).collect();
@@ -155,7 +158,7 @@ fn is_object(finding: &Finding, prefix: &str) -> bool {
 }
 
 /// Some lines, and how many more there are.
-fn list(lines: impl Iterator<Item = String>, all: u64) -> String {
+pub(super) fn list(lines: impl Iterator<Item = String>, all: u64) -> String {
     let mut text: String = lines.take(NAMED).map(|line| format!("  {line}\n")).collect();
     if let Some(more @ 1..) = all.checked_sub(NAMED as u64) {
         text += &format!("  and {more} more; --json has them\n");
@@ -220,7 +223,7 @@ mod tests {
         let report = ScrubReport { findings, recording: Recording::NothingNew, ..report() };
         let text = text(&report);
         assert!(!text.contains("written down"), "{text}");
-        assert!(text.contains("next: copy a good one of config.0"), "{text}");
+        assert!(text.contains("next: run `backstop repair`"), "{text}");
         assert!(text.contains("next: run `backstop rebuild-index`"), "{text}");
     }
 

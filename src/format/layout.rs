@@ -27,11 +27,13 @@ pub enum Area {
     Engine,
     /// `locks/<vm key>`: one backup of a VM at a time.
     Locks,
+    /// `quarantine/<old path, with dots>`: what a repair replaced. Nothing reads it.
+    Quarantine,
 }
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Config,
         Self::Packs,
         Self::Index,
@@ -42,6 +44,7 @@ impl Area {
         Self::Damaged,
         Self::Engine,
         Self::Locks,
+        Self::Quarantine,
     ];
 
     /// The directory below the repository's root; empty for the root itself.
@@ -58,6 +61,7 @@ impl Area {
             Self::Damaged => "damaged",
             Self::Engine => "engine",
             Self::Locks => "locks",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -133,6 +137,20 @@ impl ObjectName {
         Self { area: Area::Locks, leaf }
     }
 
+    /// The lock of whoever must be the only one at work. Its name is the key of no VM.
+    #[must_use]
+    pub fn exclusive_lock() -> Self {
+        Self { area: Area::Locks, leaf: SessionId::from_bytes([0; 16]).to_string() }
+    }
+
+    /// Where `name` goes that a repair replaced; with a number above 0 where that is taken.
+    #[must_use]
+    pub fn quarantined(name: &Self, number: u32) -> Self {
+        let path = name.to_string().replace('/', ".");
+        let leaf = if number == 0 { path } else { format!("{path}.{number}") };
+        Self { area: Area::Quarantine, leaf }
+    }
+
     /// The object that a directory entry names, if it is one that could stand in `area`.
     #[must_use]
     pub fn listed(area: Area, leaf: &str) -> Option<Self> {
@@ -147,6 +165,7 @@ impl ObjectName {
             Area::Condemned => {
                 leaf.strip_suffix(".condemned").is_some_and(|id| id.parse::<SessionId>().is_ok())
             }
+            Area::Quarantine => is_quarantined(leaf),
         };
         known.then(|| Self { area, leaf: leaf.to_owned() })
     }
@@ -184,7 +203,7 @@ impl ObjectName {
             }
             Area::Condemned => self.leaf.strip_suffix(".condemned")?.parse().ok(),
             Area::Engine => parse_note(&self.leaf).map(|(id, _)| id),
-            Area::Config | Area::Packs | Area::Index | Area::Locks => None,
+            Area::Config | Area::Packs | Area::Index | Area::Locks | Area::Quarantine => None,
         }
     }
 }
@@ -193,6 +212,16 @@ impl ObjectName {
 fn parse_note(leaf: &str) -> Option<(SessionId, u32)> {
     let (id, number) = leaf.split_once('.')?;
     Some((id.parse().ok()?, number.parse().ok()?))
+}
+
+/// Whether a name in the quarantine is the path of an object, with dots between its parts.
+fn is_quarantined(leaf: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'))
+    };
+    let is_area =
+        |first: &str| first == "config" || Area::ALL.iter().any(|area| first == area.directory());
+    leaf.split('.').all(is_part) && leaf.split('.').next().is_some_and(is_area)
 }
 
 /// The path below the repository's root, with `/` between its parts.
@@ -217,7 +246,10 @@ mod tests {
         assert_eq!(name.to_string(), format!("gc/{id}.condemned"));
         assert_eq!(ObjectName::listed(Area::Condemned, name.leaf()), Some(name.clone()));
         assert_eq!(name.session_id(), Some(id));
-        for leaf in ["", ".", "../config.0", "lost+found", "AB"] {
+        let aside = ObjectName::quarantined(&ObjectName::pack(PackId::from_bytes([7; 32])), 2);
+        assert_eq!(aside.to_string(), format!("quarantine/packs.07.{}.2", "07".repeat(32)));
+        assert_eq!(ObjectName::listed(Area::Quarantine, aside.leaf()), Some(aside.clone()));
+        for leaf in ["", ".", "../config.0", "packs..x", "lost+found", "AB"] {
             assert!(Area::ALL.iter().all(|area| ObjectName::listed(*area, leaf).is_none()));
         }
     }

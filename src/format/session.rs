@@ -18,6 +18,8 @@ pub enum SessionKind {
     Rebuild,
     /// Brings a restore point back to an engine.
     Restore,
+    /// Heals the repository. Only in the text of its lock: it registers no session.
+    Repair,
 }
 
 /// The registration of a session; also the text of a VM's lock.

@@ -136,20 +136,22 @@ pub fn scan_entries(bytes: &[u8]) -> Vec<TableRow> {
     let mut rows = Vec::new();
     let mut at = PACK_HEADER_LEN;
     while let Some(offset) = find_magic(bytes, at) {
-        let end = EntryHead::decode(&bytes[offset..]).ok().and_then(|head| {
-            let end = offset + head.entry_len();
-            (end <= bytes.len()).then(|| {
-                rows.push(TableRow {
-                    chunk: head.chunk(),
-                    offset: offset as u32,
-                    entry_len: head.entry_len() as u32,
-                    plain_len: head.plain_len() as u32,
-                    kind: head.kind(),
-                });
-                end
-            })
+        let head = EntryHead::decode(&bytes[offset..]).ok();
+        let head = head.filter(|head| offset + head.entry_len() <= bytes.len());
+        at = offset + 1;
+        let Some(head) = head else { continue };
+        let end = offset + head.entry_len();
+        rows.push(TableRow {
+            chunk: head.chunk(),
+            offset: offset as u32,
+            entry_len: head.entry_len() as u32,
+            plain_len: head.plain_len() as u32,
+            kind: head.kind(),
         });
-        at = end.unwrap_or(offset + 1);
+        // A length that leads to no other entry may be damaged, and must not hide those between.
+        if bytes[end..].starts_with(&ENTRY_MAGIC) {
+            at = end;
+        }
     }
     rows
 }

@@ -40,8 +40,9 @@ pub(super) fn lock(store: &dyn Store, vm: &str, record: &SessionRecord) -> Resul
     Err(Error::new(ErrorKind::Busy, format!("{doing} VM {vm:?} is running ({who})")))
 }
 
-/// What the text of a lock says about whoever took it last. It may be just being written.
-fn read(store: &dyn Store, lock: &ObjectName) -> VmHolder {
+/// What the text of a lock or registration says about whoever took it last. It may be just being
+/// written.
+pub(super) fn read(store: &dyn Store, lock: &ObjectName) -> VmHolder {
     let bytes = store.read(lock, SMALL_OBJECT_BYTES_MAX).ok();
     match bytes.and_then(|bytes| SessionRecord::decode(&bytes).ok()) {
         Some(SessionRecord { kind, pid, host, began, .. }) => {

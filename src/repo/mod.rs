@@ -1,6 +1,7 @@
 //! A repository: opening and making one, reading chunks, the order in which a backup commits, and
 //! making derived data anew.
 
+mod alone;
 mod claims;
 mod environment;
 mod holder;
@@ -13,12 +14,13 @@ mod segments;
 mod session;
 mod stats;
 
+pub use alone::{Alone, check_not_repaired};
 pub use environment::Environment;
 pub use holder::VmHolder;
 pub use journal::{EngineJournal, LeftoverNote};
 pub use open::Repository;
 pub use reader::ChunkReader;
-pub use rebuild::{RebuildReport, rebuild_index};
+pub use rebuild::{RebuildReport, rebuild_index, rebuild_index_without};
 pub use restore_session::RestoreSession;
-pub use session::{BackupSession, PointContents, Stored};
+pub use session::{BackupSession, MAP_COPIES, PointContents, Stored};
 pub use stats::{RepoStats, stats};

@@ -29,6 +29,7 @@ use crate::index::lookup::Index;
 use crate::index::merge::{merge, merge_due};
 use crate::pack;
 use crate::repo::Repository;
+use crate::repo::alone::check_not_repaired;
 use crate::repo::session::read_unusable;
 use crate::store::Held;
 
@@ -58,10 +59,39 @@ pub struct RebuildReport {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Busy`] while a prune deletes packs, [`ErrorKind::Cancelled`]; then the old index is
-/// still in use.
+/// [`ErrorKind::Busy`] while a prune deletes packs or a repair is at work,
+/// [`ErrorKind::Cancelled`]; then the old index is still in use.
 pub fn rebuild_index(repo: &Repository, cancel: &Cancel) -> Result<RebuildReport> {
-    rebuild_in_batches(repo, cancel, PENDING_ENTRIES_MAX)
+    rebuild_in_batches(repo, cancel, PENDING_ENTRIES_MAX, &Old::Delete)
+}
+
+/// The same for a repair, which is alone at work: packs that it is about to take away are left out,
+/// and old segments are moved to the quarantine.
+///
+/// # Errors
+///
+/// As [`rebuild_index`], and [`ErrorKind::Io`] where the medium did not let all other packs be
+/// read: then the old index is still in use, too.
+pub fn rebuild_index_without(
+    repo: &Repository,
+    cancel: &Cancel,
+    packs: &HashSet<PackId>,
+) -> Result<RebuildReport> {
+    let old = Old::SetAside { without: packs };
+    let report = rebuild_in_batches(repo, cancel, PENDING_ENTRIES_MAX, &old)?;
+    if report.kept_old_segments {
+        let what = "the medium does not let all packs be read, so the old index stays";
+        return Err(Error::new(ErrorKind::Io, what));
+    }
+    Ok(report)
+}
+
+/// What becomes of the old index.
+enum Old<'a> {
+    /// It is deleted.
+    Delete,
+    /// It goes to the quarantine, and the new one leaves these packs out.
+    SetAside { without: &'a HashSet<PackId> },
 }
 
 /// The same with segments of about that many entries, which bound the memory.
@@ -69,13 +99,21 @@ fn rebuild_in_batches(
     repo: &Repository,
     cancel: &Cancel,
     batch_entries: usize,
+    of_old: &Old<'_>,
 ) -> Result<RebuildReport> {
     let began = Instant::now();
     let session = RebuildSession::begin(repo)?;
+    if matches!(of_old, Old::Delete)
+        && let Err(error) = check_not_repaired(&**repo.store())
+    {
+        session.end();
+        return Err(error);
+    }
     let mut rebuild = Rebuild {
         repo,
         cancel,
         batch_entries,
+        of_old,
         pending: Vec::new(),
         published: BTreeSet::new(),
         is_complete: true,
@@ -143,6 +181,7 @@ struct Rebuild<'a> {
     repo: &'a Repository,
     cancel: &'a Cancel,
     batch_entries: usize,
+    of_old: &'a Old<'a>,
     pending: Vec<(ChunkId, Location)>,
     published: BTreeSet<SegmentId>,
     /// Whether the medium let everything be read.
@@ -156,7 +195,10 @@ impl Rebuild<'_> {
         let old = store.list(Area::Index)?;
         let old: BTreeSet<SegmentId> = old.iter().filter_map(ObjectName::segment_id).collect();
         let packs = store.list(Area::Packs)?;
-        let packs: Vec<PackId> = packs.iter().filter_map(ObjectName::pack_id).collect();
+        let mut packs: Vec<PackId> = packs.iter().filter_map(ObjectName::pack_id).collect();
+        if let Old::SetAside { without } = self.of_old {
+            packs.retain(|pack| !without.contains(pack));
+        }
         self.repo.monitor().phase("packs", None);
         self.report.packs = packs.len() as u64;
         for pack in packs {
@@ -257,8 +299,11 @@ impl Rebuild<'_> {
         let store = &**self.repo.store();
         let entries = std::mem::take(&mut self.pending);
         publish_replacement(store, self.repo.id(), entries, &replaced)?;
-        for id in &replaced {
-            store.delete(&ObjectName::segment(*id))?;
+        for name in replaced.iter().copied().map(ObjectName::segment) {
+            match self.of_old {
+                Old::Delete => store.delete(&name)?,
+                Old::SetAside { .. } => store.set_aside(&name)?,
+            }
         }
         store.barrier(Area::Index)?;
         self.report.replaced_segments = replaced.len() as u64;
@@ -309,7 +354,7 @@ mod tests {
         let before = entries(&repo);
         assert_eq!(before.len(), 5);
         for batch_entries in [1, 1, 2, 2, 100, 1] {
-            rebuild_in_batches(&repo, &Cancel::default(), batch_entries).unwrap();
+            rebuild_in_batches(&repo, &Cancel::default(), batch_entries, &Old::Delete).unwrap();
             assert_eq!(entries(&repo), before, "batches of {batch_entries}");
         }
     }

@@ -39,6 +39,7 @@ use crate::monitor::Monitor;
 use crate::pack::{PackTotals, PackWriter, PackWriterOptions};
 use crate::point::{self, PointEntry};
 use crate::repo::Repository;
+use crate::repo::alone::check_not_repaired;
 use crate::repo::holder;
 use crate::repo::open::RELEASE;
 use crate::repo::segments::{SessionIndex, Unusable};
@@ -49,7 +50,7 @@ const DATA_BUFFERS: usize = 3;
 /// Map nodes are few; two buffers never make anybody wait.
 const MAP_BUFFERS: usize = 2;
 /// Every map node is stored twice: one lost node hides up to 256 chunks.
-const MAP_COPIES: u8 = 2;
+pub const MAP_COPIES: u8 = 2;
 
 /// What became of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub struct BackupSession {
 }
 
 impl BackupSession {
-    /// Steps B0 to B3. [`ErrorKind::Busy`] if another backup of `vm` runs.
+    /// Steps B0 to B3. [`ErrorKind::Busy`] if another backup of `vm`, or a repair, runs.
     pub fn begin(repo: &Repository, vm: &str) -> Result<Self> {
         let store = &**repo.store();
         let environment = repo.environment();
@@ -103,6 +104,10 @@ impl BackupSession {
         let vm_lock = holder::lock(store, vm, &record)?;
         let id = SessionId::random(&*environment.chance);
         let registration = store.register(&ObjectName::session(id), &record.encode())?;
+        if let Err(error) = check_not_repaired(store) {
+            store.delete(&ObjectName::session(id))?;
+            return Err(error);
+        }
         fence_dead_sessions(store)?;
         if let Err(problem) = store.sweep() {
             repo.monitor().problem(&problem);

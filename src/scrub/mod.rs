@@ -11,12 +11,16 @@ mod listing;
 mod objects;
 mod packs;
 mod points;
+mod proof;
 mod ranges;
 mod record;
 mod report;
 mod run;
+mod survey;
 mod sweep;
 
 pub use levels::ScrubLevel;
-pub use report::{AffectedDisk, Finding, Recording, ScrubCounts, ScrubReport};
+pub use proof::EntryProof;
+pub use report::{AffectedDisk, Finding, Named, Recording, ScrubCounts, ScrubReport};
 pub use run::{ScrubOptions, scrub};
+pub use survey::{Copies, Survey, survey};

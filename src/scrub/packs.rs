@@ -2,13 +2,10 @@
 //! against the index.
 
 use crate::base::cancel::Cancel;
-use crate::base::hash::{StreamHasher, merge};
+use crate::base::hash::StreamHasher;
 use crate::base::id::ChunkId;
-use crate::base::limits::{CHUNK_BYTES, PACK_BYTES_MAX};
-use crate::base::verified::VerifiedChunk;
-use crate::chunk::ChunkDecoder;
+use crate::base::limits::PACK_BYTES_MAX;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::entry::EntryHead;
 use crate::format::layout::ObjectName;
 use crate::format::lists::DamagedCopy;
 use crate::format::location::Location;
@@ -20,6 +17,7 @@ use crate::scrub::ScrubLevel;
 use crate::scrub::health::PackDamage;
 use crate::scrub::listing::{Indexed, ListedPack};
 use crate::scrub::objects::damage;
+use crate::scrub::proof::EntryProof;
 use crate::scrub::report::Finding;
 use crate::store::Store;
 
@@ -66,9 +64,8 @@ pub(super) struct PackFault {
 /// Checks packs, one after the other. Keeps its buffers; make one per thread.
 pub(super) struct PackChecker<'a> {
     checks: &'a PackChecks<'a>,
-    decoder: ChunkDecoder,
+    proof: EntryProof,
     bytes: Vec<u8>,
-    plain: Vec<u8>,
 }
 
 /// What reading all of a pack gave.
@@ -94,8 +91,7 @@ struct Tally {
 
 impl<'a> PackChecker<'a> {
     pub(super) fn new(checks: &'a PackChecks<'a>) -> Result<Self> {
-        let (bytes, plain) = (Vec::new(), Vec::with_capacity(CHUNK_BYTES));
-        Ok(Self { checks, decoder: ChunkDecoder::new()?, bytes, plain })
+        Ok(Self { checks, proof: EntryProof::new()?, bytes: Vec::new() })
     }
 
     /// Checks a pack of which the index says `indexed`. [`ErrorKind::NotFound`] if it has
@@ -188,36 +184,12 @@ impl<'a> PackChecker<'a> {
         // An intact pack without a table was never a pack.
         let mut tally = Tally { damaged: u64::from(is_intact && !has_table), ..Tally::default() };
         for row in &rows {
-            let is_good = self.is_good(row, &bytes);
+            let is_good = self.proof.is_good(row, &bytes);
             let is_indexed = self.is_indexed(listed, row);
             tally.add(listed, row, is_good, is_indexed, has_table);
         }
         self.bytes = bytes;
         Ok(tally)
-    }
-
-    /// Whether an entry decodes to the chunk that the row names, and says the same of itself. The
-    /// chaining values of its slices are checked too: single slices are proven by them.
-    fn is_good(&mut self, row: &TableRow, bytes: &[u8]) -> bool {
-        let start = row.offset as usize;
-        let Some(entry) = bytes.get(start..start + row.entry_len as usize) else {
-            return false;
-        };
-        let Ok(head) = EntryHead::decode(entry) else {
-            return false;
-        };
-        let agrees = head.chunk() == row.chunk
-            && head.kind() == row.kind
-            && head.plain_len() == row.plain_len as usize
-            && merge(&head.values()) == row.chunk;
-        let plain = std::mem::take(&mut self.plain);
-        match self.decoder.decode(row.chunk, entry, plain).map(VerifiedChunk::into_buffer) {
-            Ok(plain) => {
-                self.plain = plain;
-                agrees
-            }
-            Err(_) => false,
-        }
     }
 
     /// Whether the index has the row just so. Where a damaged page of it hides that, the page is

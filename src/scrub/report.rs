@@ -163,10 +163,12 @@ impl ScrubReport {
 }
 
 /// A list that names so many and counts the rest.
-#[derive(Debug)]
-pub(super) struct Named<T> {
-    pub(super) list: Vec<T>,
-    pub(super) omitted: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named<T> {
+    /// Those that are named.
+    pub list: Vec<T>,
+    /// How many more there are.
+    pub omitted: u64,
 }
 
 impl<T> Default for Named<T> {
@@ -176,7 +178,8 @@ impl<T> Default for Named<T> {
 }
 
 impl<T> Named<T> {
-    pub(super) fn push(&mut self, value: T) {
+    /// Names `value`, or counts it.
+    pub fn push(&mut self, value: T) {
         if self.list.len() < NAMED_MAX {
             self.list.push(value);
         } else {

@@ -45,15 +45,14 @@ pub struct ScrubOptions {
 pub fn scrub(repo: &Repository, options: &ScrubOptions) -> Result<ScrubReport> {
     let began = Instant::now();
     let mut run = Run::new(repo, options);
-    repo.monitor().phase("objects", None);
-    let objects = check_objects(repo, &mut run.findings)?;
-    run.counts.objects = objects.count;
-    run.counts.points = objects.points.len() as u64;
-    let contents = read_index(repo, options.level, &mut run.findings, &mut run.counts)?;
+    let (objects, contents) = run.read_lists()?;
     let swept = run.check_packs(&contents);
     let recording = run.record(&contents, &objects);
     swept?;
-    let affected = run.walk(&contents, &objects.points)?;
+    let affected = match run.has_reason_to_walk(&contents, &objects.points) {
+        true => run.walk(&objects.points)?,
+        false => Named::default(),
+    };
     run.findings.list.sort_unstable();
     Ok(ScrubReport {
         level: options.level,
@@ -67,16 +66,17 @@ pub fn scrub(repo: &Repository, options: &ScrubOptions) -> Result<ScrubReport> {
     })
 }
 
-struct Run<'a> {
+/// What is looked at, and what was found so far.
+pub(super) struct Run<'a> {
     repo: &'a Repository,
     options: &'a ScrubOptions,
-    findings: Named<Finding>,
-    counts: ScrubCounts,
-    health: Health,
+    pub(super) findings: Named<Finding>,
+    pub(super) counts: ScrubCounts,
+    pub(super) health: Health,
 }
 
 impl<'a> Run<'a> {
-    fn new(repo: &'a Repository, options: &'a ScrubOptions) -> Self {
+    pub(super) fn new(repo: &'a Repository, options: &'a ScrubOptions) -> Self {
         Self {
             repo,
             options,
@@ -86,8 +86,19 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Reads the small objects and the index.
+    pub(super) fn read_lists(&mut self) -> Result<(Objects, Contents)> {
+        self.repo.monitor().phase("objects", None);
+        let objects = check_objects(self.repo, &mut self.findings)?;
+        self.counts.objects = objects.count;
+        self.counts.points = objects.points.len() as u64;
+        let level = self.options.level;
+        let contents = read_index(self.repo, level, &mut self.findings, &mut self.counts)?;
+        Ok((objects, contents))
+    }
+
     /// Lists packs, checks their bytes if the level asks for it, and finds out which are missing.
-    fn check_packs(&mut self, contents: &Contents) -> Result<()> {
+    pub(super) fn check_packs(&mut self, contents: &Contents) -> Result<()> {
         let listed = list_packs(self.repo, contents, &mut self.health, &mut self.counts)?;
         let is_unseen = |pack: &&PackId| !self.health.listed.contains(pack);
         let mut unseen: Vec<PackId> = contents.packs.keys().filter(is_unseen).copied().collect();
@@ -155,15 +166,17 @@ impl<'a> Run<'a> {
         recorder.finish()
     }
 
-    /// Finds out which disks cannot be read: always at the level for it, at the others where
-    /// there is a reason to.
-    fn walk(&mut self, contents: &Contents, points: &[PointRecord]) -> Result<Named<AffectedDisk>> {
-        let has_reason = !self.health.damaged.is_empty()
+    /// Whether to find out which disks cannot be read: always at the level for it, at the others
+    /// where something is damaged.
+    fn has_reason_to_walk(&self, contents: &Contents, points: &[PointRecord]) -> bool {
+        self.options.level >= ScrubLevel::Points
+            || !self.health.damaged.is_empty()
             || !contents.is_whole
-            || points.iter().any(|point| has_lost_root(contents, point));
-        if self.options.level < ScrubLevel::Points && !has_reason {
-            return Ok(Named::default());
-        }
+            || points.iter().any(|point| has_lost_root(contents, point))
+    }
+
+    /// Finds out which disks cannot be read.
+    pub(super) fn walk(&mut self, points: &[PointRecord]) -> Result<Named<AffectedDisk>> {
         let total = points.iter().map(PointRecord::size_bytes).fold(0, u64::saturating_add);
         self.repo.monitor().phase("restore points", Some(total));
         let reader = self.repo.reader()?;

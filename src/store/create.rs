@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
@@ -15,9 +15,16 @@ const CONFIG_COPIES: u8 = 3;
 const WORLD_WRITABLE: u32 = 0o002;
 
 /// The directories that packs are spread over: `00` to `ff`.
-pub(super) fn pack_directories(root: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+pub(super) fn pack_directories(root: &Path) -> impl Iterator<Item = PathBuf> {
     let packs = root.join(Area::Packs.directory());
     (0..=u8::MAX).map(move |first| packs.join(format!("{first:02x}")))
+}
+
+/// All directories of a repository, each after the one that it lies in.
+pub(super) fn directories(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let areas = Area::ALL.map(Area::directory).into_iter().filter(|area| !area.is_empty());
+    let areas = areas.chain([TEMP_DIRECTORY]).map(|area| root.join(area)).collect::<Vec<_>>();
+    areas.into_iter().chain(pack_directories(root))
 }
 
 /// Makes all directories of an empty repository durable at `root`, which is missing or empty.

@@ -102,7 +102,7 @@ impl DirStore {
     /// packs at once are rather on a medium that is not mounted.
     fn check_may_be_missing(&self, area: Area, directory: &Path) -> Result<()> {
         let needed = match area {
-            Area::Index => self.path(),
+            Area::Index | Area::Quarantine => self.path(),
             Area::Packs => directory.parent().unwrap_or(self.path()),
             _ => directory,
         };
@@ -188,9 +188,31 @@ impl Store for DirStore {
         Ok(())
     }
 
+    fn set_aside(&self, name: &ObjectName) -> Result<()> {
+        self.publisher.set_aside(name)?;
+        self.handles.forget(name);
+        Ok(())
+    }
+
+    fn missing_directories(&self) -> Result<Vec<String>> {
+        let missing = create::directories(self.path()).filter(|path| !path.exists());
+        let below = |path: PathBuf| {
+            let below = path.strip_prefix(self.path()).unwrap_or(&path);
+            below.to_string_lossy().into_owned()
+        };
+        Ok(missing.map(below).collect())
+    }
+
+    fn make_directories(&self) -> Result<()> {
+        self.publisher.syncer().check()?;
+        create::directories(self.path()).try_for_each(|directory| {
+            if directory.exists() { Ok(()) } else { self.publisher.make_directory(&directory) }
+        })
+    }
+
     fn barrier(&self, area: Area) -> Result<()> {
         let mut directories = self.directories(area);
-        if matches!(area, Area::Packs | Area::Index) {
+        if matches!(area, Area::Packs | Area::Index | Area::Quarantine) {
             directories.retain(|directory| directory.exists());
         }
         let syncer = self.publisher.syncer();

@@ -78,6 +78,22 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Deletes an object. That it does not exist is no error: deletions may be repeated.
     fn delete(&self, name: &ObjectName) -> Result<()>;
 
+    /// Moves an object to the quarantine, under a name that is free there; that it does not exist
+    /// is no error. Durable when it returns. After a crash in between the object has its old name,
+    /// the new one, or both.
+    fn set_aside(&self, name: &ObjectName) -> Result<()>;
+
+    /// Directories of the repository that are missing, as paths below its root, where the medium
+    /// has such things.
+    fn missing_directories(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Makes the directories that are missing, durably.
+    fn make_directories(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Waits until every object and every deletion that is visible in `area` now survives a crash.
     ///
     /// What this store published is durable anyway. Whoever found the object of another session by
@@ -157,6 +173,18 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
         (**self).delete(name)
+    }
+
+    fn set_aside(&self, name: &ObjectName) -> Result<()> {
+        (**self).set_aside(name)
+    }
+
+    fn missing_directories(&self) -> Result<Vec<String>> {
+        (**self).missing_directories()
+    }
+
+    fn make_directories(&self) -> Result<()> {
+        (**self).make_directories()
     }
 
     fn barrier(&self, area: Area) -> Result<()> {

@@ -12,7 +12,7 @@
 //! [`Publisher::sweep`] removes. Every publisher syncs before it links, so an object that has a
 //! name is whole.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
@@ -126,9 +126,15 @@ impl Publisher {
         let directory = path.parent().unwrap_or(&self.root);
         let opened = File::open(directory);
         let is_missing = opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        if !is_missing || !matches!(area, Area::Packs | Area::Index) {
+        if !is_missing || !matches!(area, Area::Packs | Area::Index | Area::Quarantine) {
             return opened.context("cannot open the directory", directory);
         }
+        self.make_directory(directory)?;
+        File::open(directory).context("cannot open the directory", directory)
+    }
+
+    /// Makes a directory of the repository, unless somebody else does, and its name durable.
+    pub(super) fn make_directory(&self, directory: &Path) -> Result<()> {
         match make_directory(directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -136,7 +142,29 @@ impl Publisher {
         self.syncer.sync_directory(directory.parent().unwrap_or(&self.root))?;
         let opened = File::open(directory).context("cannot open the directory", directory)?;
         self.hand_over(&opened);
-        Ok(opened)
+        Ok(())
+    }
+
+    /// Gives an object a name in the quarantine, and takes the old one away once that is durable.
+    pub(super) fn set_aside(&self, name: &ObjectName) -> Result<()> {
+        self.syncer.check()?;
+        let source = self.path_of(name);
+        let what = "cannot move the object to the quarantine";
+        let about = match source.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            about => about.context(what, &source)?,
+        };
+        let first = self.path_of(&ObjectName::quarantined(name, 0));
+        let quarantine = self.open_directory_of(&first, Area::Quarantine)?;
+        for number in 0.. {
+            let target = self.path_of(&ObjectName::quarantined(name, number));
+            if move_to_free_name(&source, &about, &target).context(what, &source)? {
+                self.syncer.sync(&quarantine, &target)?;
+                break;
+            }
+        }
+        remove(&source).context(what, &source)?;
+        self.syncer.sync_directory(source.parent().unwrap_or(&self.root))
     }
 
     /// Removes the temporary files of publishers that were killed. A living one holds its own
@@ -162,6 +190,22 @@ impl Publisher {
 pub(super) fn make_directory(path: &Path) -> Result<()> {
     let made = std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path);
     made.context("cannot make the directory", path)
+}
+
+/// Gives a file a second name, or a directory that stands where a file should another name. Whether
+/// it has that name now: somebody else's may be there.
+fn move_to_free_name(source: &Path, about: &Metadata, target: &Path) -> io::Result<bool> {
+    match target.symlink_metadata() {
+        // Whoever was here before was killed between two steps.
+        Ok(there) => return Ok((there.dev(), there.ino()) == (about.dev(), about.ino())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
+    }
+    match about.is_dir() {
+        true => std::fs::rename(source, target)?,
+        false => std::fs::hard_link(source, target)?,
+    }
+    Ok(true)
 }
 
 /// Removes a file; that it does not exist is no error.

@@ -13,6 +13,7 @@ mod list_show;
 mod mount;
 mod page;
 mod rebuild_stats;
+mod repair;
 mod restore_disk;
 mod scrub;
 

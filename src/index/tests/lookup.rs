@@ -203,6 +203,10 @@ impl Store for Listing {
         unreachable!()
     }
 
+    fn set_aside(&self, _: &ObjectName) -> Result<()> {
+        unreachable!()
+    }
+
     fn barrier(&self, _: Area) -> Result<()> {
         unreachable!()
     }

@@ -119,6 +119,18 @@ impl<S: Store> Store for CountingStore<S> {
         self.inner.delete(name)
     }
 
+    fn set_aside(&self, name: &ObjectName) -> Result<()> {
+        self.inner.set_aside(name)
+    }
+
+    fn missing_directories(&self) -> Result<Vec<String>> {
+        self.inner.missing_directories()
+    }
+
+    fn make_directories(&self) -> Result<()> {
+        self.inner.make_directories()
+    }
+
     fn barrier(&self, area: Area) -> Result<()> {
         self.count(area, |counts| counts.barriers += 1);
         self.inner.barrier(area)

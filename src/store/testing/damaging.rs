@@ -284,6 +284,24 @@ impl<S: Store> Store for DamagingStore<S> {
         self.inner.delete(name)
     }
 
+    fn set_aside(&self, name: &ObjectName) -> Result<()> {
+        // The damage moves with the bytes.
+        let mut plan = plan(&self.plan);
+        if let Some(damage) = plan.damage.remove(name) {
+            plan.damage.insert(ObjectName::quarantined(name, 0), damage);
+        }
+        drop(plan);
+        self.inner.set_aside(name)
+    }
+
+    fn missing_directories(&self) -> Result<Vec<String>> {
+        self.inner.missing_directories()
+    }
+
+    fn make_directories(&self) -> Result<()> {
+        self.inner.make_directories()
+    }
+
     fn barrier(&self, area: Area) -> Result<()> {
         self.inner.barrier(area)
     }
