@@ -36,6 +36,8 @@ enum Base {
     Merging,
     /// As filled, and one pack has a wrong byte of which nobody knows.
     Damaged,
+    /// As damaged, and a copy of the configuration is gone and an index segment cut short.
+    Broken,
 }
 
 /// What it changes.
@@ -72,6 +74,13 @@ pub(crate) const ACTS: &[Act] = &[
         args: &["rebuild-index"],
         effect: Effect::Nothing,
         code: 0,
+    },
+    Act {
+        name: "repair",
+        base: Base::Broken,
+        args: &["repair", "--apply"],
+        effect: Effect::Nothing,
+        code: 3,
     },
     Act {
         name: "restore disk",
@@ -112,6 +121,8 @@ impl Stage {
         stage.damage();
         told.is_damaged = true;
         stage.keep(Base::Damaged, &told);
+        stage.break_more();
+        stage.keep(Base::Broken, &told);
         stage
     }
 
@@ -136,6 +147,15 @@ impl Stage {
         bytes[middle] ^= 1;
         fs::remove_file(&pack).unwrap();
         fs::write(&pack, bytes).unwrap();
+    }
+
+    fn break_more(&self) {
+        let repo = self.lab.repo();
+        fs::remove_file(repo.join("config.1")).unwrap();
+        let segment = files_below(&repo.join("index")).into_iter().min().unwrap();
+        let bytes = fs::read(&segment).unwrap();
+        fs::remove_file(&segment).unwrap();
+        fs::write(&segment, &bytes[..bytes.len() / 2]).unwrap();
     }
 
     fn keep(&mut self, base: Base, told: &Told) {
