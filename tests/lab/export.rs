@@ -181,6 +181,7 @@ pub(crate) fn options(lab: &Lab) -> TransferOptions {
         anchor: Anchor::File(lab.info("internal_ca_file").into()),
         patience,
         connections: 4,
+        places: None,
         bandwidth: None,
         may_use_unix_socket: false,
         keeper: None,

@@ -25,6 +25,8 @@ pub(crate) enum Trick {
     Stall(usize),
     /// Says nothing at all.
     Silence,
+    /// Does not even read the body.
+    Deaf,
     /// Closes without a word.
     Close,
     /// Answers with a status and a text that repeats the ticket.
@@ -229,6 +231,9 @@ fn answer(
         respond(stream, status, "", b"no")?;
         return Ok(true);
     }
+    if let Some(Trick::Deaf) = trick {
+        thread::sleep(Duration::from_secs(30));
+    }
     let mut body = vec![0; len];
     stream.read_exact(&mut body)?;
     let mut held = state.lock().unwrap();
@@ -250,7 +255,7 @@ fn answer(
             send(stream, status, &more, body.len(), &body[..sent])?;
             thread::sleep(Duration::from_secs(30));
         }
-        Trick::Silence => thread::sleep(Duration::from_secs(30)),
+        Trick::Silence | Trick::Deaf => thread::sleep(Duration::from_secs(30)),
         Trick::Close | Trick::Refuse(_) => {}
         Trick::Status(status) => {
             respond(stream, status, "", format!("Trouble with {ticket}").as_bytes())?;

@@ -8,6 +8,7 @@ mod gather;
 mod page;
 mod transfer;
 mod trust;
+mod upload;
 
 #[path = "../support/engine.rs"]
 mod engine;

@@ -1,6 +1,8 @@
 //! Transfers of images from and to a daemon that misbehaves.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,28 +14,27 @@ use backstop::ingest::source::{ExtentKind, ImageSource};
 use backstop::ovirt::address::AddressMap;
 use backstop::ovirt::check::Way;
 use backstop::ovirt::transfer::{
-    Bandwidth, ImageClient, Pace, TicketKeeper, TicketUrls, TransferOptions, TransferPatience,
-    TransferSink, TransferSource, Transport, WireCounters,
+    Bandwidth, ImageClient, Pace, Places, TicketKeeper, TicketUrls, TransferOptions,
+    TransferPatience, TransferSource, Transport, WireCounters,
 };
 use backstop::ovirt::trust::Anchor;
-use backstop::restore::ImageSink;
 use tempfile::TempDir;
 
 use crate::daemon::{FakeDaemon, TICKET, Trick};
 use crate::engine::Authority;
 use crate::patience;
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// A daemon with an image of so many MiB, and what trusts it.
-struct Setup {
-    daemon: FakeDaemon,
-    image: Vec<u8>,
+pub(crate) struct Setup {
+    pub(crate) daemon: FakeDaemon,
+    pub(crate) image: Vec<u8>,
     dir: TempDir,
 }
 
 impl Setup {
-    fn new(mib: usize) -> Self {
+    pub(crate) fn new(mib: usize) -> Self {
         Self::at("127.0.0.1:0", &["127.0.0.1"], mib)
     }
 
@@ -50,14 +51,15 @@ impl Setup {
         fs::write(self.dir.path().join("ca.pem"), &authority.pem).unwrap();
     }
 
-    fn options(&self) -> TransferOptions {
+    pub(crate) fn options(&self) -> TransferOptions {
         let quiet = Duration::from_secs(20);
         TransferOptions {
             way: Way::Direct,
             map: AddressMap::default(),
             anchor: Anchor::File(self.dir.path().join("ca.pem")),
-            patience: TransferPatience { retry: patience(), quiet, work: quiet },
+            patience: TransferPatience { retry: patience(), quiet, work: quiet, keep_alive: quiet },
             connections: 16,
+            places: None,
             bandwidth: None,
             may_use_unix_socket: false,
             keeper: None,
@@ -79,11 +81,6 @@ impl Setup {
         let mut bytes = vec![0; len];
         source.read_at(from as u64, &mut bytes).unwrap();
         assert!(bytes == self.image[from..from + len], "{len} bytes at {from}");
-    }
-
-    fn sink(&self) -> TransferSink {
-        let client = ImageClient::open(&self.daemon.urls(), self.options()).unwrap();
-        TransferSink::new(client, self.image.len() as u64).unwrap()
     }
 }
 
@@ -357,46 +354,69 @@ fn a_host_that_goes_away_in_the_middle_is_read_through_the_proxy() {
 }
 
 #[test]
-fn uploads_survive_broken_connections_and_zeros_are_no_data() {
-    let setup = Setup::new(4);
-    let sink = setup.sink();
-    setup.daemon.play(&[Trick::Close, Trick::Status(500)]);
-    sink.write_at(4096, &vec![7; MIB]).unwrap();
-    setup.daemon.play(&[Trick::Close]);
-    sink.zero(2 << 20, 2 << 20).unwrap();
-    sink.finish().unwrap();
-    let mut expected = setup.image.clone();
-    expected[4096..4096 + MIB].fill(7);
-    expected[2 << 20..].fill(0);
-    assert!(setup.daemon.with(|state| state.image.clone()) == expected);
-    assert_eq!(setup.daemon.ranges("PUT ?flush=n").len(), 3);
-    assert_eq!(setup.daemon.ranges("PATCH ").len(), 3);
-    assert!(sink.zero(4 << 20, 1).is_err() && sink.write_at(u64::MAX, b"x").is_err());
+fn a_ticket_that_nobody_uses_for_a_while_is_kept_alive() {
+    let setup = Setup::new(1);
+    let mut options = setup.options();
+    options.patience.keep_alive = Duration::from_millis(200);
+    let source = setup.source_with(options);
+    let asked = || setup.daemon.ranges("OPTIONS ").len();
+    let until = Instant::now() + Duration::from_secs(10);
+    while asked() < 4 {
+        assert!(Instant::now() < until, "{} requests", asked());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(setup.daemon.most_connections(), 1);
+    drop(source);
+    std::thread::sleep(Duration::from_millis(100));
+    let at_the_end = asked();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(asked(), at_the_end, "of a transfer that is over");
 }
 
 #[test]
-fn a_connection_whose_body_was_refused_unread_is_not_used_again() {
-    let setup = Setup::new(4);
-    let sink = setup.sink();
-    setup.daemon.play(&[Trick::Refuse(400)]);
-    let error = sink.write_at(0, &vec![7; 3 * MIB]).unwrap_err();
-    assert!(error.chain().contains("the host answered 400: no"), "{error:?}");
-    sink.write_at(0, &vec![8; 3 * MIB]).unwrap();
-    assert!(setup.daemon.with(|state| state.image[..3 * MIB].iter().all(|byte| *byte == 8)));
+fn disks_share_the_places_of_a_run_and_none_waits_for_another() {
+    let (one, other) = (Setup::new(2), Setup::new(2));
+    let places = Arc::new(Places::new(3));
+    let placed =
+        |setup: &Setup| TransferOptions { places: Some(Arc::clone(&places)), ..setup.options() };
+    let sources =
+        [(&one, one.source_with(placed(&one))), (&other, other.source_with(placed(&other)))];
+    let most = std::thread::scope(|scope| {
+        let read = |n: usize| {
+            let (setup, source) = &sources[n % 2];
+            (0..16).for_each(|piece| setup.expect(source, piece * 65_536, 65_536));
+        };
+        let readers: Vec<_> = (0..16).map(|n| scope.spawn(move || read(n))).collect();
+        let mut most = 0;
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            most = most.max(connections_to(one.daemon.port) + connections_to(other.daemon.port));
+        }
+        most
+    });
+    assert!((3..=5).contains(&most), "{most}");
 }
 
 #[test]
-fn a_daemon_that_cannot_zero_or_flush_is_sent_zeros_and_flushes_by_itself() {
-    let setup = Setup::new(3);
-    setup.daemon.with(|state| state.abilities = Some(r#"{"features": []}"#.to_owned()));
-    let sink = setup.sink();
-    sink.zero(5, 2 << 20).unwrap();
-    sink.finish().unwrap();
-    let mut expected = setup.image.clone();
-    expected[5..5 + (2 << 20)].fill(0);
-    assert!(setup.daemon.with(|state| state.image.clone()) == expected);
-    assert_eq!(setup.daemon.ranges("PUT ").len(), 2);
-    assert!(setup.daemon.ranges("PATCH ").is_empty());
+fn a_local_socket_at_which_somebody_else_listens_is_not_used() {
+    let setup = Setup::new(1);
+    for answer in [
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"features\": []}",
+        "",
+    ] {
+        let path = setup.dir.path().join(format!("socket{}", answer.len()));
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer.as_bytes()));
+        });
+        let socket = serde_json::json!({"features": ["extents"], "unix_socket": path}).to_string();
+        setup.daemon.with(|state| state.abilities = Some(socket));
+        let options = TransferOptions { may_use_unix_socket: true, ..setup.options() };
+        let source = setup.source_with(options);
+        assert_eq!(source.client().transport(), Transport::Direct);
+        setup.expect(&source, 0, MIB);
+    }
 }
 
 /// Counts the time that is waited, and waits for none.

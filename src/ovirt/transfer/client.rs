@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ovirt::transfer::counters::WireCounts;
 use crate::ovirt::transfer::extents::Extents;
 use crate::ovirt::transfer::http::{Connection, Head, Request};
+use crate::ovirt::transfer::keep_alive::KeepAlive;
 use crate::ovirt::transfer::keeper::TicketUrls;
 use crate::ovirt::transfer::listing::{self, Listed};
 use crate::ovirt::transfer::local;
@@ -26,6 +27,7 @@ const CHECKSUM_RATE: u64 = 16 << 20;
 pub struct ImageClient {
     pool: Arc<Pool>,
     abilities: Arc<Abilities>,
+    _keep_alive: Arc<KeepAlive>,
 }
 
 /// Which of the two lists of extents.
@@ -43,7 +45,9 @@ impl ImageClient {
             let abilities = describe(connection, url, pool.options())?;
             Ok((abilities, connection.wire().is_to_this_machine()))
         })?;
-        let client = Self { pool, abilities: Arc::new(abilities) };
+        let keep_alive = KeepAlive::start(&pool, pool.options().patience.keep_alive)?;
+        let (abilities, _keep_alive) = (Arc::new(abilities), Arc::new(keep_alive));
+        let client = Self { pool, abilities, _keep_alive };
         if is_here && client.pool.options().may_use_unix_socket {
             local::go_local(&client.pool, &client.abilities);
         }

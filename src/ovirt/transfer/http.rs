@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::base::cancel::Cancel;
 use crate::ovirt::transfer::bandwidth::{Bandwidth, PORTION_BYTES};
 use crate::ovirt::transfer::counters::WireCounters;
+use crate::ovirt::transfer::places::Place;
 use crate::ovirt::transfer::wire::Wire;
 use crate::ovirt::trust::TlsStream;
 
@@ -92,6 +93,8 @@ pub(super) struct Parts {
     pub(super) bandwidth: Option<Arc<Bandwidth>>,
     pub(super) cancel: Cancel,
     pub(super) counters: Arc<WireCounters>,
+    /// Taken from others until the connection is closed.
+    pub(super) _place: Option<Place>,
 }
 
 /// A connection.
@@ -310,6 +313,7 @@ fn range(text: &str) -> Option<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn heads_are_read_piece_by_piece() {
@@ -321,6 +325,20 @@ mod tests {
         let range = Some(Range { from: 4096, size_bytes: 268_435_456 });
         let head = Head { status: 206, body_bytes: 16, range, closes: false };
         assert_eq!(parse(text.as_bytes()).unwrap(), Some((text.len() - 4, head)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_is_a_head_or_an_error(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            is_status in any::<bool>(),
+        ) {
+            let start: &[u8] = if is_status { b"HTTP/1.1 206 x\r\ncontent-length:" } else { b"" };
+            let bytes = [start, &bytes, b"\r\n\r\n"].concat();
+            if let Ok(Some((len, _))) = parse(&bytes) {
+                prop_assert!(len <= bytes.len());
+            }
+        }
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl<'de> Visitor<'de> for ListVisitor<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn listed(text: &str, is_dirty: bool) -> Attempt<Listed> {
         read(text.as_bytes(), is_dirty)
@@ -164,6 +165,23 @@ mod tests {
         let text = r#"[{"start": 0, "length": 1, "zero": true}, {"sta"#;
         let cut = read(text.as_bytes().chain(Broken), false);
         assert!(matches!(cut, Err(Trouble::Broken(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_ends_in_a_list_or_an_error(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "[", "]", "{", "}", ",", ":", " ", "-", "1", "4096", "99999999999999999999", "1e9",
+                "\"start\"", "\"length\"", "\"zero\"", "\"dirty\"", "true", "false", "null",
+                "\u{0}",
+                r#"{"start":0,"length":1,"zero":true,"dirty":true}"#,
+            ]), 0..40),
+        ) {
+            let text = pieces.concat();
+            if let Ok(listed) = listed(&text, true) {
+                prop_assert!(listed.extents.size_bytes() <= DISK_BYTES_MAX);
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) fn go_local(pool: &Pool, abilities: &Abilities) {
         socket: Some(socket.clone()),
     };
     let described = route
-        .connect(pool.options())
+        .connect(pool.options(), None)
         .and_then(|mut connection| describe(&mut connection, &route.url, pool.options()));
     match described {
         Ok(found) if found == *abilities => pool.go_by(route),

@@ -12,6 +12,7 @@ use crate::ovirt::client::Patience;
 use crate::ovirt::transfer::bandwidth::Bandwidth;
 use crate::ovirt::transfer::counters::WireCounters;
 use crate::ovirt::transfer::keeper::TicketKeeper;
+use crate::ovirt::transfer::places::Places;
 use crate::ovirt::trust::Anchor;
 
 /// Most connections to one ticket, whatever anybody says: the export behind it has eight places,
@@ -27,12 +28,19 @@ pub struct TransferPatience {
     pub quiet: Duration,
     /// Longest time for an answer that takes work: extents, zeroing, flushing.
     pub work: Duration,
+    /// Longest time in which the daemon hears nothing of a ticket.
+    pub keep_alive: Duration,
 }
 
 impl Default for TransferPatience {
     fn default() -> Self {
-        let (quiet, work) = (Duration::from_secs(60), Duration::from_secs(600));
-        Self { retry: Patience::default(), quiet, work }
+        Self {
+            retry: Patience::default(),
+            quiet: Duration::from_secs(60),
+            work: Duration::from_secs(600),
+            // Tickets last a minute at the least unless somebody asked for less.
+            keep_alive: Duration::from_secs(40),
+        }
     }
 }
 
@@ -49,6 +57,8 @@ pub struct TransferOptions {
     pub patience: TransferPatience,
     /// Most connections at once; the daemon may want fewer.
     pub connections: usize,
+    /// Places for connections beyond the first, shared with other disks.
+    pub places: Option<Arc<Places>>,
     /// A limit to the bytes of images per second.
     pub bandwidth: Option<Arc<Bandwidth>>,
     /// Whether to go past the network where the daemon runs on this machine.

@@ -13,6 +13,7 @@ use crate::ovirt::probe::Reach;
 use crate::ovirt::transfer::http::Connection;
 use crate::ovirt::transfer::keeper::TicketUrls;
 use crate::ovirt::transfer::options::{TransferOptions, Transport};
+use crate::ovirt::transfer::places::Place;
 use crate::ovirt::transfer::route::Route;
 use crate::ovirt::transfer::trouble::{Attempt, Trouble, may_pass, unreached};
 use crate::ovirt::transfer::url::ImageUrl;
@@ -129,17 +130,18 @@ impl Pool {
 
     /// A connection for a while. Waits until there may be one more.
     pub(super) fn lease(&self, tries: &mut Tries) -> Attempt<Lease<'_>> {
-        let (route, rested) = self.await_place()?;
+        let (route, turn) = self.await_turn()?;
         tries.route = route.number;
-        let mut lease = Lease { pool: self, route, connection: rested };
-        if lease.connection.is_none() {
-            lease.connection = Some(lease.route.connect(&self.options)?);
-        }
+        let mut lease = Lease { pool: self, route, connection: None };
+        lease.connection = Some(match turn {
+            Turn::Rested(connection) => *connection,
+            Turn::New(place) => lease.route.connect(&self.options, place)?,
+        });
         Ok(lease)
     }
 
     /// Takes a connection that rests, or the place for a new one.
-    fn await_place(&self) -> Result<(Arc<Route>, Option<Connection>)> {
+    fn await_turn(&self) -> Result<(Arc<Route>, Turn)> {
         let mut state = lock(&self.state);
         loop {
             if self.options.cancel.is_requested() {
@@ -147,17 +149,33 @@ impl Pool {
             }
             while let Some(connection) = state.idle.pop_back() {
                 if connection.used_at().elapsed() < IDLE_MAX {
-                    return Ok((Arc::clone(&state.route), Some(connection)));
+                    return Ok((Arc::clone(&state.route), Turn::Rested(Box::new(connection))));
                 }
                 state.open -= 1;
             }
-            if state.open < state.max {
+            if let Some(turn) = self.new_turn(&state) {
                 state.open += 1;
-                return Ok((Arc::clone(&state.route), None));
+                return Ok((Arc::clone(&state.route), turn));
             }
             let waited = self.changed.wait_timeout(state, TICK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Leave for one more connection.
+    fn new_turn(&self, state: &State) -> Option<Turn> {
+        match (&self.options.places, state.open) {
+            (_, open) if open >= state.max => None,
+            (None, _) | (_, 0) => Some(Turn::New(None)),
+            (Some(places), _) => places.take().map(|place| Turn::New(Some(place))),
+        }
+    }
+
+    /// Whether nobody used a connection for so long.
+    pub(super) fn has_rested(&self, rest: Duration) -> bool {
+        let state = lock(&self.state);
+        let last = state.idle.iter().map(Connection::used_at).max();
+        state.open == state.idle.len() && last.is_none_or(|last| last.elapsed() >= rest)
     }
 
     fn give_back(&self, route: &Route, connection: Option<Connection>) {
@@ -288,6 +306,12 @@ fn next_route(state: &State, way: Way) -> Option<Route> {
         Transport::Direct | Transport::Proxy => return None,
     };
     Some(Route { number, transport, url, socket: None })
+}
+
+/// What somebody who waited gets.
+enum Turn {
+    Rested(Box<Connection>),
+    New(Option<Place>),
 }
 
 /// A connection that is given back when this is dropped, or closed if it is of no more use.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::ovirt::probe::{Prober, Reach};
 use crate::ovirt::transfer::http::{Channel, Connection, Parts};
 use crate::ovirt::transfer::options::{TransferOptions, Transport};
+use crate::ovirt::transfer::places::Place;
 use crate::ovirt::transfer::trouble::{Attempt, Trouble};
 use crate::ovirt::transfer::url::ImageUrl;
 use crate::ovirt::transfer::wire::{Socket, Wire};
@@ -25,7 +26,11 @@ pub(super) struct Route {
 impl Route {
     /// Connects and, over a network, encrypts at once: a daemon that waits for that lets nobody
     /// else in.
-    pub(super) fn connect(&self, options: &TransferOptions) -> Attempt<Connection> {
+    pub(super) fn connect(
+        &self,
+        options: &TransferOptions,
+        place: Option<Place>,
+    ) -> Attempt<Connection> {
         let channel = match &self.socket {
             Some(socket) => Channel::Plain(local(socket, options).map_err(no_connection)?),
             None => self.encrypted(options)?,
@@ -37,6 +42,7 @@ impl Route {
             bandwidth: options.bandwidth.clone(),
             cancel: options.cancel.clone(),
             counters: Arc::clone(&options.counters),
+            _place: place,
         }))
     }
 
