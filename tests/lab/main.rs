@@ -5,10 +5,17 @@ mod backup;
 mod eligibility;
 mod engine;
 mod export;
+mod faults;
+mod kills;
 mod lab;
+mod secrets;
 mod selftest;
 mod transfer;
+mod truth;
+mod vm;
 
+#[path = "../support/run.rs"]
+mod run;
 #[path = "../support/skip.rs"]
 mod skip;
 #[path = "../support/program.rs"]
