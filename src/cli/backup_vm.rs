@@ -30,7 +30,7 @@ use crate::job::backup_vm::{
 use crate::ovirt::backup::abilities::Abilities;
 use crate::ovirt::client::Engine;
 use crate::ovirt::gather::find_vms;
-use crate::ovirt::transfer::{Bandwidth, CONNECTIONS_MAX};
+use crate::ovirt::transfer::{Bandwidth, CONNECTIONS_MAX, Places};
 use crate::ovirt::wire::Vm;
 
 /// Back up VMs of the engine, each as one restore point
@@ -149,6 +149,10 @@ pub(super) fn run(run: &Run, args: &BackupVmArgs) -> Result<Exit> {
     Ok(exit(&reports))
 }
 
+/// Connections beyond the first of each disk, for all VMs of a run: hosts and this machine have
+/// other work as well.
+const CONNECTIONS_SHARED: usize = 32;
+
 fn options(run: &Run, args: &BackupVmArgs, config: &EngineConfig) -> Result<BackupVmOptions> {
     let bandwidth = args.bandwidth.map(Bandwidth::new).transpose()?;
     // Out of range is refused by the parser.
@@ -168,6 +172,7 @@ fn options(run: &Run, args: &BackupVmArgs, config: &EngineConfig) -> Result<Back
             map: config.addresses.clone(),
             anchor: config.internal_anchor(),
             connections: args.connections.into(),
+            places: Arc::new(Places::new(CONNECTIONS_SHARED)),
             bandwidth: bandwidth.map(Arc::new),
         },
         backup: BackupOptions { level, threads, cancel: run.cancel_on_signal()? },

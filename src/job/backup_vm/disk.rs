@@ -114,7 +114,7 @@ impl DiskWork<'_> {
                 anchor: settings.anchor.clone(),
                 patience: TransferPatience::default(),
                 connections: settings.connections,
-                places: None,
+                places: Some(Arc::clone(&settings.places)),
                 bandwidth: settings.bandwidth.clone(),
                 may_use_unix_socket: true,
                 keeper: Some(keeper),

@@ -35,7 +35,7 @@ use crate::ovirt::check::Way;
 use crate::ovirt::client::Engine;
 use crate::ovirt::eligibility::{Choice, Effect, Finding, Taken, Verdict};
 use crate::ovirt::facts::{DiskFacts, Facts, Level};
-use crate::ovirt::transfer::Bandwidth;
+use crate::ovirt::transfer::{Bandwidth, Places};
 use crate::ovirt::trust::Anchor;
 use crate::repo::Repository;
 
@@ -81,6 +81,8 @@ pub struct TransferSettings {
     pub anchor: Anchor,
     /// Most connections for a disk.
     pub connections: usize,
+    /// Places for connections beyond the first of each disk, which all disks share.
+    pub places: Arc<Places>,
     /// A limit that all disks share.
     pub bandwidth: Option<Arc<Bandwidth>>,
 }
