@@ -190,7 +190,8 @@ impl Bench<'_> {
             backing_files: Vec::new(),
         };
         let image = Image::Source(opened.source);
-        let input = DiskInput { name: "disk".to_owned(), source, image, engine: None };
+        let input =
+            DiskInput { name: "disk".to_owned(), source, image, parent: None, engine: None };
         let options = BackupOptions {
             level: CompressionLevel::default(),
             threads: self.options.threads,

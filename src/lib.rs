@@ -34,6 +34,7 @@
 //!     name: "web".to_owned(),
 //!     source,
 //!     image: Image::Source(opened.source),
+//!     parent: None,
 //!     engine: None,
 //! };
 //! let options = BackupOptions {

@@ -73,6 +73,7 @@ fn a_backup_that_failed_does_not_wait_for_a_stream_that_says_nothing() {
         name: "disk".to_owned(),
         source,
         image: Image::Stream(Box::new(stream)),
+        parent: None,
         engine: None,
     };
     let error =

@@ -124,7 +124,13 @@ fn open_disk(args: &BackupImageArgs, disk: &DiskArg, cancel: &Cancel) -> Result<
         Input::File(path) => path,
         Input::Stdin => {
             let source = disk_source("stream", "-".as_ref(), &[]);
-            return Ok(DiskInput { name, source, image: image_of_stdin(cancel)?, engine: None });
+            return Ok(DiskInput {
+                name,
+                source,
+                image: image_of_stdin(cancel)?,
+                parent: None,
+                engine: None,
+            });
         }
     };
     let backing = if args.backing { Backing::Follow } else { Backing::Refuse };
@@ -136,7 +142,7 @@ fn open_disk(args: &BackupImageArgs, disk: &DiskArg, cancel: &Cancel) -> Result<
              stream",
         )?;
     let source = disk_source(&opened.format.to_string(), path, &opened.backing_files);
-    Ok(DiskInput { name, source, image: Image::Source(opened.source), engine: None })
+    Ok(DiskInput { name, source, image: Image::Source(opened.source), parent: None, engine: None })
 }
 
 fn image_of_stdin(cancel: &Cancel) -> Result<Image> {

@@ -1,5 +1,6 @@
 //! A backup of images as one restore point.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -12,9 +13,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::{BackupStats, DiskRecord, DiskSource, PointRecord, is_valid_name};
 use crate::format::engine::{Configuration, EngineDisk, EngineRecord, LeftOut};
 use crate::ingest::board::DiskCounts;
+use crate::ingest::parent::ParentDisk;
 use crate::ingest::pipeline::{Pipeline, StoredDisk};
 use crate::ingest::source::{ImageSource, ImageStream};
-use crate::repo::{BackupSession, PointContents, Repository};
+use crate::repo::{BackupSession, ChunkReader, PointContents, Repository};
 
 /// A disk to back up.
 pub struct DiskInput {
@@ -24,6 +26,9 @@ pub struct DiskInput {
     pub source: DiskSource,
     /// Its bytes.
     pub image: Image,
+    /// The disk of a restore point before that it inherits from, where the source says what did
+    /// not change since.
+    pub parent: Option<ParentDisk>,
     /// The disk as an engine had it, if it came from one.
     pub engine: Option<EngineDisk>,
 }
@@ -90,6 +95,8 @@ pub struct BackupRun {
     began: Instant,
     contents: PointContents,
     counts: DiskCounts,
+    /// Reads what disks inherit.
+    reader: Option<Arc<ChunkReader>>,
 }
 
 impl BackupRun {
@@ -113,6 +120,7 @@ impl BackupRun {
             began,
             contents: PointContents::default(),
             counts: DiskCounts::default(),
+            reader: None,
         })
     }
 
@@ -128,12 +136,22 @@ impl BackupRun {
         self.session.points().cloned().collect()
     }
 
+    /// A disk to inherit from. It must be of one of [`BackupRun::parent_points`]: others may be on
+    /// their way out of the repository.
+    pub fn parent_disk(&mut self, disk: &DiskRecord) -> Result<ParentDisk> {
+        let reader = match &self.reader {
+            Some(reader) => Arc::clone(reader),
+            None => Arc::clone(self.reader.insert(self.session.repo().reader()?)),
+        };
+        Ok(ParentDisk::new(self.session.repo(), reader, disk))
+    }
+
     /// Stores a disk. After a failure the run can only be aborted.
     pub fn store_disk(&mut self, disk: DiskInput) -> Result<()> {
         check_count(self.contents.disks.len() + 1)?;
         check_disk(&disk, self.contents.disks.iter().map(|earlier| earlier.name.as_str()))?;
-        let DiskInput { name, source, image, engine } = disk;
-        let stored = store_image(&self.pipeline(), &name, image)?;
+        let DiskInput { name, source, image, parent, engine } = disk;
+        let stored = store_image(&self.pipeline(), &name, image, parent.as_ref())?;
         let StoredDisk { size_bytes, map_root, counts } = stored;
         self.counts.add(&counts);
         self.contents.disks.push(DiskRecord { name, size_bytes, map_root, source, engine });
@@ -241,12 +259,17 @@ fn check_disk<'a>(disk: &DiskInput, mut earlier: impl Iterator<Item = &'a str>) 
     Ok(())
 }
 
-fn store_image(pipeline: &Pipeline<'_>, name: &str, image: Image) -> Result<StoredDisk> {
+fn store_image(
+    pipeline: &Pipeline<'_>,
+    name: &str,
+    image: Image,
+    parent: Option<&ParentDisk>,
+) -> Result<StoredDisk> {
     let monitor = pipeline.session.monitor();
     match image {
         Image::Source(source) => {
             monitor.phase(name, Some(source.size_bytes()));
-            pipeline.store_image(&*source)
+            pipeline.store_image(&*source, parent)
         }
         Image::Stream(mut stream) => {
             monitor.phase(name, None);

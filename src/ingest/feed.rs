@@ -1,147 +1,64 @@
 //! Hands out the chunks of a disk, one at a time, with their bytes.
 
-use std::sync::Mutex;
-
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::cancel::Cancel;
+use crate::base::id::ChunkId;
 use crate::base::limits::{CHUNK_BYTES, DISK_BYTES_MAX};
-use crate::base::sync::lock;
-use crate::base::units::{ChunkGrid, ChunkIndex};
+use crate::base::units::ChunkIndex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::board::Board;
-use crate::ingest::source::{ExtentKind, ImageSource, ImageStream};
-use crate::monitor::Monitor;
+use crate::ingest::source::ImageStream;
+use crate::ingest::source_feed::SourceFeed;
+
+/// Chunks that a thread which only reads takes at once: long enough that the requests between
+/// them do not matter, and short enough that all threads end at about the same time.
+const RUN_CHUNKS: u64 = 16;
 
 /// A chunk that was handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
     /// Which chunk.
     pub(super) index: ChunkIndex,
-    /// Bytes that were read from the source for it; the rest of the chunk is known to be zero.
+    /// Its length, in bytes.
+    pub(super) len: usize,
+    /// Bytes that were read from the source for it; the rest of the chunk is known.
     pub(super) read_bytes: u64,
+    /// What it holds.
+    pub(super) content: Content,
+}
+
+/// What a chunk that was handed out holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The bytes in the buffer.
+    Bytes,
+    /// What the parent disk holds there, of which the repository has a copy to refer to: a chunk,
+    /// or a hole.
+    Inherited(Option<ChunkId>),
 }
 
 /// Hands out chunks to several workers.
 pub(super) trait Feed: Sync {
-    /// The next chunk, in order; its bytes are then in `buffer`. None at the end of the disk.
+    /// The next chunk; its bytes are then in `buffer`. None at the end of the disk.
     fn next(&self, buffer: &mut Vec<u8>) -> Result<Option<Piece>>;
 }
 
-/// Chunks of an image of random access. Each worker reads its own.
-pub(super) struct SourceFeed<'a> {
-    source: &'a dyn ImageSource,
-    board: &'a Board,
-    monitor: &'a dyn Monitor,
-    grid: ChunkGrid,
-    cursor: Mutex<Cursor>,
-}
-
-#[derive(Debug, Default)]
-struct Cursor {
-    next: u64,
-    /// Up to here the source is known to hold data.
-    data_until: u64,
-}
-
-impl<'a> SourceFeed<'a> {
-    pub(super) fn new(
-        source: &'a dyn ImageSource,
-        board: &'a Board,
-        monitor: &'a dyn Monitor,
-    ) -> Self {
-        let grid = ChunkGrid::new(source.size_bytes());
-        Self { source, board, monitor, grid, cursor: Mutex::default() }
-    }
-
-    /// Takes the next chunk that is not known to be all zero.
-    fn claim(&self) -> Result<Option<ChunkIndex>> {
-        let mut cursor = lock(&self.cursor);
-        while cursor.next < self.grid.chunk_count() {
-            let index = ChunkIndex(cursor.next);
-            let start = self.grid.chunk_offset(index);
-            let end = start + self.grid.chunk_len(index) as u64;
-            if start >= cursor.data_until {
-                let extent = self.source.extent_at(start)?;
-                let extent_end = start.saturating_add(extent.len_bytes);
-                if extent.kind == ExtentKind::Zero && extent_end >= end {
-                    cursor.next = self.skip_zero(start, extent_end);
-                    continue;
-                }
-                if extent.kind == ExtentKind::Data {
-                    cursor.data_until = extent_end;
-                }
-            }
-            cursor.next += 1;
-            self.board.begin(index);
-            return Ok(Some(index));
-        }
-        Ok(None)
-    }
-
-    /// Passes over the chunks that lie wholly in a zero extent; returns the one after them.
-    fn skip_zero(&self, start: u64, extent_end: u64) -> u64 {
-        let next = match extent_end >= self.grid.disk_bytes() {
-            true => self.grid.chunk_count(),
-            false => extent_end / CHUNK_BYTES as u64,
-        };
-        let zero_end = (next * CHUNK_BYTES as u64).min(self.grid.disk_bytes());
-        self.board.skip_zero(zero_end - start);
-        self.monitor.advance(zero_end - start);
-        next
-    }
-
-    /// Reads the parts of a chunk that hold data, and zeroes the others.
-    fn read(&self, index: ChunkIndex, out: &mut [u8]) -> Result<u64> {
-        let start = self.grid.chunk_offset(index);
-        let mut done = 0;
-        let mut read_bytes = 0;
-        while done < out.len() {
-            let at = start + done as u64;
-            let extent = self.source.extent_at(at)?;
-            let len = extent.len_bytes.min((out.len() - done) as u64) as usize;
-            if len == 0 {
-                return Err(Error::new(ErrorKind::Source, "the image has an extent of no length"));
-            }
-            let part = &mut out[done..done + len];
-            match extent.kind {
-                ExtentKind::Zero => part.fill(0),
-                ExtentKind::Data => {
-                    self.source.read_at(at, part)?;
-                    read_bytes += len as u64;
-                }
-            }
-            done += len;
-        }
-        Ok(read_bytes)
-    }
-}
-
-impl Feed for SourceFeed<'_> {
-    fn next(&self, buffer: &mut Vec<u8>) -> Result<Option<Piece>> {
-        let Some(index) = self.claim()? else {
-            return Ok(None);
-        };
-        buffer.resize(self.grid.chunk_len(index), 0);
-        let read_bytes = self.read(index, buffer)?;
-        Ok(Some(Piece { index, read_bytes }))
-    }
-}
-
-/// Chunks of a stream. One thread reads ahead into buffers that go round.
-pub(super) struct StreamFeed {
-    filled: Receiver<(ChunkIndex, Vec<u8>)>,
+/// Chunks that threads of their own read ahead, into buffers that go round.
+pub(super) struct Ring {
+    filled: Receiver<(Piece, Vec<u8>)>,
     empty: Sender<Vec<u8>>,
 }
 
-/// The reading end of a [`StreamFeed`].
-pub(super) struct StreamReader {
-    filled: Sender<(ChunkIndex, Vec<u8>)>,
+/// A reading end of a [`Ring`].
+#[derive(Clone)]
+pub(super) struct RingReader {
+    filled: Sender<(Piece, Vec<u8>)>,
     empty: Receiver<Vec<u8>>,
 }
 
-/// A feed and its reading end, with that many buffers of a chunk each.
-pub(super) fn stream_feed(buffers: usize) -> (StreamFeed, StreamReader) {
+/// A ring and its reading end, with that many buffers of a chunk each.
+pub(super) fn ring(buffers: usize) -> (Ring, RingReader) {
     let (filled_in, filled) = bounded(buffers);
     let (empty, empty_out) = bounded(buffers);
     for _ in 0..buffers {
@@ -150,12 +67,39 @@ pub(super) fn stream_feed(buffers: usize) -> (StreamFeed, StreamReader) {
             unreachable!("the receiver of empty buffers is alive");
         }
     }
-    (StreamFeed { filled, empty }, StreamReader { filled: filled_in, empty: empty_out })
+    (Ring { filled, empty }, RingReader { filled: filled_in, empty: empty_out })
 }
 
-impl StreamReader {
-    /// Reads the stream to its end; returns its length in bytes.
-    pub(super) fn run(
+impl RingReader {
+    /// Reads chunks of an image to its end, beside other threads that do the same.
+    pub(super) fn read_source(
+        self,
+        feed: &SourceFeed<'_>,
+        board: &Board,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        while let Some(run) = feed.claim(RUN_CHUNKS)? {
+            let mut run = feed.open(run);
+            while !run.is_empty() {
+                // The workers end before the image does when one of them fails.
+                let Ok(mut buffer) = self.empty.recv() else { return Ok(()) };
+                if board.has_failed() {
+                    return Ok(());
+                }
+                if cancel.is_requested() {
+                    return Err(Error::new(ErrorKind::Cancelled, "the backup was interrupted"));
+                }
+                let piece = feed.read(&mut run, &mut buffer)?;
+                if self.filled.send((piece, buffer)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a stream to its end; returns its length in bytes.
+    pub(super) fn read_stream(
         self,
         stream: &mut dyn ImageStream,
         board: &Board,
@@ -183,7 +127,8 @@ impl StreamReader {
                 break;
             }
             board.begin(index);
-            if self.filled.send((index, buffer)).is_err() || len < CHUNK_BYTES {
+            let piece = Piece { index, len, read_bytes: len as u64, content: Content::Bytes };
+            if self.filled.send((piece, buffer)).is_err() || len < CHUNK_BYTES {
                 break;
             }
             index = index.next();
@@ -192,15 +137,15 @@ impl StreamReader {
     }
 }
 
-impl Feed for StreamFeed {
+impl Feed for Ring {
     fn next(&self, buffer: &mut Vec<u8>) -> Result<Option<Piece>> {
-        let Ok((index, filled)) = self.filled.recv() else {
+        let Ok((piece, filled)) = self.filled.recv() else {
             return Ok(None);
         };
         let used = std::mem::replace(buffer, filled);
-        // At the end of the stream nobody takes empty buffers any more.
+        // At the end of the image nobody takes empty buffers any more.
         let _reader_is_gone = self.empty.send(used).is_err();
-        Ok(Some(Piece { index, read_bytes: buffer.len() as u64 }))
+        Ok(Some(piece))
     }
 }
 
@@ -218,10 +163,10 @@ mod tests {
 
     #[test]
     fn an_interrupted_stream_fails_even_if_all_workers_wait_for_it() {
-        let (_feed, reader) = stream_feed(1);
+        let (_feed, reader) = ring(1);
         let cancel = Cancel::default();
         cancel.request();
-        let error = reader.run(&mut Endless, &Board::default(), &cancel).unwrap_err();
+        let error = reader.read_stream(&mut Endless, &Board::default(), &cancel).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 }

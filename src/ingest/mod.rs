@@ -9,11 +9,14 @@ mod feed;
 mod file;
 mod image_format;
 pub mod open;
+mod parent;
 mod pipeline;
 pub mod qcow2;
 pub mod raw;
 pub mod source;
+mod source_feed;
 pub mod stream;
 mod sys;
 
 pub use backup::{BackupOptions, BackupRun, DiskInput, Image, PointFacts, back_up};
+pub use parent::ParentDisk;

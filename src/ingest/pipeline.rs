@@ -12,8 +12,10 @@ use crate::base::units::ChunkGrid;
 use crate::chunk::{ChunkEncoder, CompressionLevel, is_zero};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::board::{Board, DiskCounts, Outcome};
-use crate::ingest::feed::{Feed, SourceFeed, stream_feed};
+use crate::ingest::feed::{Content, Feed, ring};
+use crate::ingest::parent::ParentDisk;
 use crate::ingest::source::{ImageSource, ImageStream};
+use crate::ingest::source_feed::SourceFeed;
 use crate::repo::{BackupSession, Stored};
 
 /// What the data path of a run shares.
@@ -33,11 +35,18 @@ pub(super) struct StoredDisk {
 }
 
 impl Pipeline<'_> {
-    /// Stores an image of random access.
-    pub(super) fn store_image(&self, source: &dyn ImageSource) -> Result<StoredDisk> {
+    /// Stores an image of random access, which may inherit from `parent`.
+    pub(super) fn store_image(
+        &self,
+        source: &dyn ImageSource,
+        parent: Option<&ParentDisk>,
+    ) -> Result<StoredDisk> {
         let board = Board::default();
-        let feed = SourceFeed::new(source, &board, self.session.monitor());
-        self.pool.broadcast(|_| self.work(&feed, &board));
+        let feed = SourceFeed::new(source, parent, &board, self.session);
+        match source.readers() {
+            0 => drop(self.pool.broadcast(|_| self.work(&feed, &board))),
+            readers => self.work_behind(readers, &feed, &board),
+        }
         if !board.has_failed()
             && let Err(error) = source.finish()
         {
@@ -48,12 +57,31 @@ impl Pipeline<'_> {
         Ok(StoredDisk { size_bytes, map_root, counts })
     }
 
+    /// Works on what threads of their own read.
+    fn work_behind(&self, readers: usize, feed: &SourceFeed<'_>, board: &Board) {
+        let (ring, reader) = ring(2 * (readers + self.pool.current_num_threads()));
+        std::thread::scope(|scope| {
+            for _ in 0..readers {
+                let reader = reader.clone();
+                scope.spawn(|| {
+                    if let Err(error) = reader.read_source(feed, board, self.cancel) {
+                        self.fail(board, error);
+                    }
+                });
+            }
+            drop(reader);
+            self.pool.broadcast(|_| self.work(&ring, board));
+            // Lets the readers end when the workers ended before them.
+            drop(ring);
+        });
+    }
+
     /// Stores an image that arrives as a stream.
     pub(super) fn store_stream(&self, stream: &mut dyn ImageStream) -> Result<StoredDisk> {
         let board = Board::default();
-        let (feed, reader) = stream_feed(4 * self.pool.current_num_threads() + 4);
+        let (feed, reader) = ring(4 * self.pool.current_num_threads() + 4);
         let size = std::thread::scope(|scope| {
-            let reading = scope.spawn(|| reader.run(stream, &board, self.cancel));
+            let reading = scope.spawn(|| reader.read_stream(stream, &board, self.cancel));
             self.pool.broadcast(|_| self.work(&feed, &board));
             // Lets the reader end when the workers ended before it.
             drop(feed);
@@ -76,10 +104,14 @@ impl Pipeline<'_> {
 
     fn work(&self, feed: &dyn Feed, board: &Board) {
         if let Err(error) = self.store_chunks(feed, board) {
-            board.fail(error);
-            // The other workers may wait for a stream, and that for a source which says nothing.
-            self.cancel.request();
+            self.fail(board, error);
         }
+    }
+
+    fn fail(&self, board: &Board, error: Error) {
+        board.fail(error);
+        // Others may wait for a source which says nothing.
+        self.cancel.request();
     }
 
     fn store_chunks(&self, feed: &dyn Feed, board: &Board) -> Result<()> {
@@ -92,8 +124,12 @@ impl Pipeline<'_> {
             let Some(piece) = feed.next(&mut plain)? else {
                 break;
             };
-            let outcome = self.store_chunk(&mut encoder, &plain)?;
-            let len = plain.len() as u64;
+            let outcome = match piece.content {
+                Content::Bytes => self.store_chunk(&mut encoder, &plain)?,
+                Content::Inherited(Some(chunk)) => Outcome::Duplicate(chunk),
+                Content::Inherited(None) => Outcome::Zero,
+            };
+            let len = piece.len as u64;
             board.complete(piece.index, len, piece.read_bytes, outcome, self.session)?;
             self.session.monitor().advance(len);
         }

@@ -9,6 +9,8 @@ pub enum ExtentKind {
     Data,
     /// All zero; need not be read.
     Zero,
+    /// As the parent disk holds it; need not be read where there is one that reaches so far.
+    Unchanged,
 }
 
 /// A part of an image.
@@ -28,14 +30,34 @@ pub trait ImageSource: Send + Sync {
     /// The extent that begins at `offset_bytes`, which is below [`ImageSource::size_bytes`]; it
     /// ends there at the latest.
     ///
-    /// An implementation says [`ExtentKind::Zero`] only of what it knows to read as zero.
+    /// An implementation says [`ExtentKind::Zero`] only of what it knows to read as zero, and
+    /// [`ExtentKind::Unchanged`] only of what it knows to read as it did when the parent disk was
+    /// backed up.
     fn extent_at(&self, offset_bytes: u64) -> Result<Extent>;
 
     /// Reads exactly `out.len()` bytes, or fails with [`crate::error::ErrorKind::Source`].
     fn read_at(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()>;
 
+    /// How many threads should read beside those that work on what was read: where a read waits
+    /// for a network, say. None for files, which the workers read by themselves.
+    fn readers(&self) -> usize {
+        0
+    }
+
+    /// Begins to read `len_bytes` bytes from `offset_bytes` on, in order. Only asked for where
+    /// there are readers; without it, they read piece by piece.
+    fn open_run(&self, _offset_bytes: u64, _len_bytes: u64) -> Option<Box<dyn RunReader + '_>> {
+        None
+    }
+
     /// Called once after the last read: fails if the image is not what it was when it was opened.
     fn finish(&self) -> Result<()>;
+}
+
+/// A run of bytes of an image, read in order.
+pub trait RunReader {
+    /// Fills `out` with the next bytes of the run, or fails as [`ImageSource::read_at`] does.
+    fn read_exact(&mut self, out: &mut [u8]) -> Result<()>;
 }
 
 /// An image that arrives in order and whose length shows only at its end.

@@ -78,6 +78,17 @@ impl SessionIndex {
         Ok(true)
     }
 
+    /// Whether the index shows a copy that may be referred to.
+    pub(super) fn has_usable_copy(&self, chunk: ChunkId) -> bool {
+        match self.index().locations(chunk) {
+            Ok(locations) => locations.iter().any(|location| self.is_usable(location, chunk)),
+            Err(problem) => {
+                self.report_once(&problem);
+                false
+            }
+        }
+    }
+
     /// One damaged page is met by many chunks.
     fn report_once(&self, problem: &Error) {
         if !self.has_reported.swap(true, Ordering::Relaxed) {

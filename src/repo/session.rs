@@ -156,6 +156,13 @@ impl BackupSession {
         Ok((hash.id(), Stored::New))
     }
 
+    /// Whether a copy of the chunk is there that a restore point may refer to: indexed, and in no
+    /// pack that is condemned or known to be damaged there.
+    #[must_use]
+    pub fn has_usable_copy(&self, chunk: ChunkId) -> bool {
+        self.index.has_usable_copy(chunk)
+    }
+
     /// The repository.
     #[must_use]
     pub fn repo(&self) -> &Repository {

@@ -63,7 +63,7 @@ fn read_all(source: &TransferSource) -> Vec<u8> {
         let extent = source.extent_at(at).unwrap();
         let part = &mut bytes[at as usize..(at + extent.len_bytes) as usize];
         match extent.kind {
-            ExtentKind::Data => source.read_at(at, part).unwrap(),
+            ExtentKind::Data | ExtentKind::Unchanged => source.read_at(at, part).unwrap(),
             ExtentKind::Zero => {}
         }
         at += extent.len_bytes;

@@ -95,7 +95,13 @@ pub(crate) fn source_input(name: &str, image: impl ImageSource + 'static) -> Dis
         path: format!("/dev/{name}"),
         backing_files: Vec::new(),
     };
-    DiskInput { name: name.to_owned(), source, image: Image::Source(Box::new(image)), engine: None }
+    DiskInput {
+        name: name.to_owned(),
+        source,
+        image: Image::Source(Box::new(image)),
+        parent: None,
+        engine: None,
+    }
 }
 
 pub(crate) fn options() -> BackupOptions {

@@ -123,11 +123,21 @@ impl DiskWork<'_> {
                 counters: Arc::clone(&wire.counters),
             },
         )?;
-        TransferSource::full(client)
+        match &self.read {
+            Read::Full(_) => TransferSource::full(client),
+            Read::Changes(_) => TransferSource::incremental(client)?.ok_or_else(|| {
+                let what = "the transfer daemon does not tell what has changed";
+                Error::new(ErrorKind::Unsupported, what)
+            }),
+        }
     }
 
     fn read(self, run: &mut BackupRun, source: TransferSource, wire: &mut Wire) -> Result<()> {
-        let Self { name, shape, .. } = self;
+        let Self { name, shape, read, .. } = self;
+        let parent = match read {
+            Read::Full(_) => None,
+            Read::Changes(before) => Some(run.parent_disk(before)?),
+        };
         let client = source.client().clone();
         let input = DiskInput {
             name: name.clone(),
@@ -137,6 +147,7 @@ impl DiskWork<'_> {
                 backing_files: Vec::new(),
             },
             image: Image::Source(Box::new(source)),
+            parent,
             engine: Some(shape),
         };
         let stored = run.store_disk(input);

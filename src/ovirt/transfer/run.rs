@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::source::RunReader;
 use crate::ovirt::transfer::client::ImageClient;
 use crate::ovirt::transfer::pool::{Lease, Tries};
 use crate::ovirt::transfer::trouble::Attempt;
@@ -63,9 +64,10 @@ impl<'a> Run<'a> {
         }
         Ok(lease.read(out)?)
     }
+}
 
-    /// Fills `out`.
-    pub(super) fn read_exact(&mut self, out: &mut [u8]) -> Result<()> {
+impl RunReader for Run<'_> {
+    fn read_exact(&mut self, out: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while done < out.len() {
             match self.read(&mut out[done..])? {

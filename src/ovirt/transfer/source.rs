@@ -1,7 +1,7 @@
 //! An image of the engine as a source of a backup.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ingest::source::{Extent, ExtentKind, ImageSource};
+use crate::ingest::source::{Extent, ExtentKind, ImageSource, RunReader};
 use crate::ovirt::transfer::client::ImageClient;
 use crate::ovirt::transfer::extents::{Extents, Kind};
 use crate::ovirt::transfer::run::Run;
@@ -10,6 +10,7 @@ use crate::ovirt::transfer::run::Run;
 pub struct TransferSource {
     client: ImageClient,
     extents: Extents,
+    connections: usize,
 }
 
 impl TransferSource {
@@ -28,8 +29,8 @@ impl TransferSource {
     }
 
     fn new(client: ImageClient, extents: Extents) -> Self {
-        client.widen(client.abilities().max_readers);
-        Self { client, extents }
+        let connections = client.widen(client.abilities().max_readers);
+        Self { client, extents, connections }
     }
 
     /// The image at its host.
@@ -57,13 +58,21 @@ impl ImageSource for TransferSource {
         let kind = match kind {
             Kind::Data => ExtentKind::Data,
             Kind::Zero => ExtentKind::Zero,
-            Kind::Unchanged => ExtentKind::Data,
+            Kind::Unchanged => ExtentKind::Unchanged,
         };
         Ok(Extent { len_bytes, kind })
     }
 
     fn read_at(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
         Run::new(&self.client, offset_bytes, out.len() as u64).read_exact(out)
+    }
+
+    fn readers(&self) -> usize {
+        self.connections
+    }
+
+    fn open_run(&self, offset_bytes: u64, len_bytes: u64) -> Option<Box<dyn RunReader + '_>> {
+        Some(Box::new(Run::new(&self.client, offset_bytes, len_bytes)))
     }
 
     fn finish(&self) -> Result<()> {
