@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::config::EngineConfig;
 use crate::cli::engine_arg::open_engine;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
 use crate::cli::repo_arg::Run;
 use crate::error::{Error, ErrorKind};
 use crate::ovirt::check::{Outcome, Step, Subject, check};
+use crate::ovirt::client::Engine;
 use crate::ovirt::probe::Prober;
 
 /// Patience for one connection of a probe, and for each answer on it.
@@ -38,8 +40,9 @@ struct EngineDocument {
     url: String,
 }
 
+/// A step as JSON.
 #[derive(Serialize)]
-struct StepDocument<'a> {
+pub(super) struct StepDocument<'a> {
     name: &'static str,
     outcome: &'static str,
     detail: &'a str,
@@ -49,17 +52,8 @@ struct StepDocument<'a> {
 pub(super) fn run(run: &Run, _args: &EngineTestArgs) -> Result<Exit> {
     let config = run.engine_config()?;
     let engine = open_engine(run, &config)?;
-    let steps = check(&Subject {
-        engine: &engine,
-        api_anchor: &config.api_anchor(),
-        internal_anchor: &config.internal_anchor(),
-        prober: &Prober { map: config.addresses.clone(), patience: PROBE },
-        way: config.way,
-    });
-    for step in steps.iter().filter(|step| step.outcome == Outcome::Doubtful) {
-        let what = format!("{}: {}", step.name, step.detail);
-        run.problem(&Error::new(ErrorKind::Remote, what));
-    }
+    let steps = all_steps(&config, &engine);
+    report_doubtful(run, &steps);
     let document = EngineTestDocument {
         engine: EngineDocument { url: config.url.to_string() },
         steps: steps.iter().map(step_document).collect(),
@@ -69,7 +63,26 @@ pub(super) fn run(run: &Run, _args: &EngineTestArgs) -> Result<Exit> {
     Ok(if is_bad { Exit::Failed } else { Exit::Done })
 }
 
-fn step_document(step: &Step) -> StepDocument<'_> {
+/// Every step of the way to the engine.
+pub(super) fn all_steps(config: &EngineConfig, engine: &Engine) -> Vec<Step> {
+    check(&Subject {
+        engine,
+        api_anchor: &config.api_anchor(),
+        internal_anchor: &config.internal_anchor(),
+        prober: &Prober { map: config.addresses.clone(), patience: PROBE },
+        way: config.way,
+    })
+}
+
+/// What should be mended is a problem.
+pub(super) fn report_doubtful(run: &Run, steps: &[Step]) {
+    for step in steps.iter().filter(|step| step.outcome == Outcome::Doubtful) {
+        let what = format!("{}: {}", step.name, step.detail);
+        run.problem(&Error::new(ErrorKind::Remote, what));
+    }
+}
+
+pub(super) fn step_document(step: &Step) -> StepDocument<'_> {
     StepDocument {
         name: step.name,
         outcome: step.outcome.word(),
@@ -78,7 +91,7 @@ fn step_document(step: &Step) -> StepDocument<'_> {
     }
 }
 
-fn text(steps: &[Step]) -> String {
+pub(super) fn text(steps: &[Step]) -> String {
     let line = |step: &Step| {
         let outcome = step.outcome.word().replace('_', " ");
         let remedy = step.remedy.as_ref().map(|remedy| format!("  remedy: {remedy}\n"));

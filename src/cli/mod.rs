@@ -6,6 +6,7 @@
 mod backup_image;
 mod backup_vm;
 mod config;
+mod doctor;
 mod duration;
 mod eligibility;
 mod eligibility_document;
@@ -85,6 +86,7 @@ enum Command {
     Repair(repair::RepairArgs),
     RebuildIndex(rebuild_index::RebuildIndexArgs),
     Stats(stats::StatsArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(subcommand)]
     Engine(EngineCommand),
 }
@@ -153,6 +155,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Repair(args) => repair::run(run, args),
         Command::RebuildIndex(args) => rebuild_index::run(run, args),
         Command::Stats(args) => stats::run(run, args),
+        Command::Doctor(args) => doctor::run(run, args),
     }
 }
 

@@ -97,6 +97,12 @@ impl Run {
         self.args.repo.as_ref().is_some_and(|path| !path.is_empty())
     }
 
+    /// Whether there is a configuration: one is named, or stands in its usual place.
+    pub(super) fn has_config(&self) -> bool {
+        let given = self.args.config.as_ref().is_some_and(|path| !path.is_empty());
+        given || Path::new(DEFAULT_PATH).exists()
+    }
+
     /// What the configuration says about the engine.
     pub(super) fn engine_config(&self) -> Result<EngineConfig> {
         let given = self.args.config.as_deref().filter(|path| !path.is_empty());

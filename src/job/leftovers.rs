@@ -4,6 +4,7 @@
 //! such a session; and only once that session is gone. Nothing else is ever touched, whatever it
 //! looks like.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::base::id::SessionId;
@@ -14,7 +15,7 @@ use crate::ovirt::backup::tag::Tag;
 use crate::ovirt::client::{ApiPath, Engine};
 use crate::ovirt::facts::{BackupFacts, Facts};
 use crate::ovirt::ticket;
-use crate::ovirt::wire::BackupPhase;
+use crate::ovirt::wire::{BackupList, BackupPhase};
 use crate::repo::{LeftoverNote, Repository};
 
 /// How long the transfers of a backup may take to be ended by the engine, where nobody has written
@@ -54,6 +55,19 @@ impl From<LeftoverNote> for Leftover {
     }
 }
 
+impl Leftover {
+    fn tagged(session: SessionId, backup: &BackupFacts, vm: &str, url: &str) -> Self {
+        Self {
+            session,
+            what: EngineThing::Backup,
+            id: backup.id.clone(),
+            vm_id: Some(vm.to_owned()),
+            url: url.to_owned(),
+            note: None,
+        }
+    }
+}
+
 /// Everything that is written down, on whatever engine.
 pub fn noted(repo: &Repository) -> Result<Vec<Leftover>> {
     Ok(repo.leftover_notes()?.into_iter().map(Leftover::from).collect())
@@ -73,14 +87,31 @@ pub fn of_vm(repo: &Repository, engine: &Engine, facts: &Facts) -> Result<Vec<Le
             continue;
         }
         if let Some(session) = dead_owner(repo, backup)? {
-            found.push(Leftover {
-                session,
-                what: EngineThing::Backup,
-                id: backup.id.clone(),
-                vm_id: Some(facts.vm.id.clone()),
-                url: url.clone(),
-                note: None,
-            });
+            found.push(Leftover::tagged(session, backup, &facts.vm.id, &url));
+        }
+    }
+    found.sort_by_key(|leftover| rank(leftover.what));
+    Ok(found)
+}
+
+/// What is left on this engine: everything that is written down, and backups of VMs that have
+/// restore points here, in the order in which it is to be ended.
+pub fn of_engine(repo: &Repository, engine: &Engine) -> Result<Vec<Leftover>> {
+    let url = engine.url().to_string();
+    let mut found = noted(repo)?;
+    found.retain(|leftover| leftover.url == url);
+    let points = repo.points()?;
+    let vms: BTreeSet<_> =
+        points.iter().filter_map(|point| Some(point.engine.as_ref()?.vm_id.as_str())).collect();
+    for vm in vms {
+        let path = ApiPath::new(&["vms", vm, "backups"]);
+        let list: Option<BackupList> = engine.find(&path)?;
+        for backup in list.unwrap_or_default().backup.into_iter().map(BackupFacts::from) {
+            if found.iter().all(|known| known.id != backup.id)
+                && let Some(session) = dead_owner(repo, &backup)?
+            {
+                found.push(Leftover::tagged(session, &backup, vm, &url));
+            }
         }
     }
     found.sort_by_key(|leftover| rank(leftover.what));

@@ -101,7 +101,7 @@ pub fn facts(engine: &Engine, vm: Vm, own: Vec<OwnSession>) -> Result<Facts> {
         transfers: transfers_of(transfers, &disks),
         disks,
         snapshots: snapshots.snapshot.into_iter().map(snapshot_facts).collect(),
-        backups: backups.unwrap_or_default().backup.into_iter().map(backup_facts).collect(),
+        backups: backups.unwrap_or_default().backup.into_iter().map(BackupFacts::from).collect(),
         own,
         vm: vm_facts(vm, next_run),
     })
@@ -203,9 +203,11 @@ fn snapshot_facts(snapshot: Snapshot) -> SnapshotFacts {
     SnapshotFacts { id, description, status: snapshot_status, kind: snapshot_type }
 }
 
-fn backup_facts(backup: Backup) -> BackupFacts {
-    let Backup { id, phase, description, creation_date, .. } = backup;
-    BackupFacts { id, phase, description, began: creation_date }
+impl From<Backup> for BackupFacts {
+    fn from(backup: Backup) -> Self {
+        let Backup { id, phase, description, creation_date, .. } = backup;
+        Self { id, phase, description, began: creation_date }
+    }
 }
 
 fn transfers_of(list: TransferList, disks: &[DiskFacts]) -> Vec<TransferFacts> {

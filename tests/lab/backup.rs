@@ -80,3 +80,64 @@ fn a_stopped_vm_is_backed_up_whole_and_the_engine_is_as_before() {
     assert_nothing_is_left(&lab);
     assert_eq!(checkpoints(&lab, "web01"), [engine["checkpoint_id"].as_str().unwrap()]);
 }
+
+#[test]
+fn a_refused_vm_is_left_alone_and_does_not_stop_the_others() {
+    let Some(lab) = Lab::start("a refused VM") else { return };
+    let before = lab.state();
+    let refused = back_up(&lab, 4, &["mixed01"]);
+    assert_eq!(refused["vms"][0]["outcome"], "refused");
+    assert!(refused["vms"][0]["findings"].as_array().unwrap().len() >= 4, "{refused}");
+    assert_eq!(lab.changing_requests(), [""; 0]);
+    assert_eq!(lab.state()["vms"], before["vms"]);
+    assert_eq!(std::fs::read_dir(lab.place.repo().join("commit")).unwrap().count(), 0);
+    let both = back_up(&lab, 4, &["mixed01", "name=web*", "--at-once", "2"]);
+    let outcomes: Vec<_> =
+        both["vms"].as_array().unwrap().iter().map(|vm| &vm["outcome"]).collect();
+    assert_eq!(outcomes, ["refused", "done"]);
+    let taken = back_up(&lab, 3, &["mixed01", "--skip-ineligible"]);
+    assert_eq!(taken["vms"][0]["outcome"], "incomplete");
+    assert!(!taken["vms"][0]["point"]["left_out"].as_array().unwrap().is_empty());
+    assert_nothing_is_left(&lab);
+}
+
+/// Kills a backup of a VM while the engine opens its first transfer.
+fn kill_a_backup(lab: &Lab, vm: &str) {
+    lab.order("hold-phase", &json!({"kind": "transfer", "phase": "initializing"}));
+    let mut child = lab.command(&["backup", "vm", vm]).spawn().unwrap();
+    let is_open = || {
+        let state = lab.state();
+        let transfers = state["imagetransfers"].as_object().unwrap().clone();
+        transfers.values().any(|one| one["phase"] == "initializing")
+    };
+    while !is_open() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended early");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lab.order("clear-faults", &json!({}));
+}
+
+#[test]
+fn what_a_killed_run_has_left_is_ended_by_the_doctor_and_by_the_next_run_and_nothing_else_is() {
+    let Some(lab) = Lab::start("a killed run") else { return };
+    lab.order("foreign-backup", &json!({"vm": "modern01"}));
+    kill_a_backup(&lab, "web01");
+    let told = lab.run(&["doctor", "--json"]).json();
+    let left = |document: &Value| -> Vec<String> {
+        let all = document["leftovers"].as_array().unwrap().iter();
+        all.map(|one| format!("{} {}", one["what"].as_str().unwrap(), one["ended"])).collect()
+    };
+    assert_eq!(left(&told), ["transfer false", "backup false"]);
+    let cleaned = lab.run(&["doctor", "--clean", "--json"]).json();
+    assert_eq!(left(&cleaned), ["transfer true", "backup true"]);
+    let foreign = lab.run(&["eligibility", "modern01", "--json"]).expect(4).json();
+    assert_eq!(foreign["findings"][0]["rule"], "backup-running");
+    kill_a_backup(&lab, "web01");
+    back_up(&lab, 0, &["web01"]);
+    assert_equal(&lab, "web01", &["web01_Disk1", "web01_Disk2"]);
+    lab.order("settle", &json!({}));
+    assert_nothing_is_left(&lab);
+}

@@ -99,3 +99,144 @@ pub(super) fn disk_names<'a>(disks: impl IntoIterator<Item = &'a DiskFacts>) -> 
     };
     disks.into_iter().map(&mut name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::UtcTime;
+    use crate::base::id::{ChunkId, RepoId, SessionId};
+    use crate::format::commit::{BackupStats, DiskSource};
+    use crate::format::engine::{
+        BackupKind, ConsistencyRecord, DiskRead, EngineDisk, EngineRecord,
+    };
+    use crate::ovirt::wire::{CheckpointState, DiskStatus, StorageType};
+
+    fn facts(id: &str, name: &str) -> DiskFacts {
+        DiskFacts {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            is_active: true,
+            is_read_only: false,
+            is_bootable: false,
+            status: Some(DiskStatus::Ok),
+            format: Some(DiskFormat::Cow),
+            storage: Some(StorageType::Image),
+            content: None,
+            is_shareable: false,
+            is_external: false,
+            size_bytes: Some(100),
+        }
+    }
+
+    fn record(id: &str) -> DiskRecord {
+        let engine = EngineDisk {
+            id: id.to_owned(),
+            format: "cow".to_owned(),
+            sparse: true,
+            interface: String::new(),
+            bootable: false,
+            active: true,
+            read_only: false,
+            pass_discard: false,
+            wipe_after_delete: false,
+            description: String::new(),
+            storage_domain: None,
+            read: DiskRead::Full,
+            full_reason: None,
+        };
+        let source =
+            DiskSource { format: String::new(), path: String::new(), backing_files: Vec::new() };
+        DiskRecord {
+            name: id.to_owned(),
+            size_bytes: 100,
+            map_root: ChunkId::from_bytes([0; 32]),
+            source,
+            engine: Some(engine),
+        }
+    }
+
+    fn point(vm: Option<&str>, checkpoint: Option<&str>) -> PointRecord {
+        let engine = vm.map(|vm| EngineRecord {
+            url: String::new(),
+            vm_id: vm.to_owned(),
+            backup_id: String::new(),
+            kind: BackupKind::Cold,
+            checkpoint_id: checkpoint.map(ToOwned::to_owned),
+            from_checkpoint_id: None,
+            consistency: ConsistencyRecord { asked: String::new(), reached: String::new() },
+            transports: Vec::new(),
+            fallbacks: Vec::new(),
+            warnings: Vec::new(),
+            received_bytes: 0,
+            sent_bytes: 0,
+            sites: None,
+        });
+        PointRecord {
+            id: SessionId::from_bytes([0; 16]),
+            repo: RepoId::from_bytes([0; 16]),
+            vm: "web".to_owned(),
+            time: UtcTime::EPOCH,
+            sequence: 1,
+            previous: None,
+            disks: vec![record("d1")],
+            configuration: None,
+            engine,
+            left_out: Vec::new(),
+            stats: BackupStats::default(),
+            written_by: String::new(),
+        }
+    }
+
+    fn known(id: &str, state: CheckpointState) -> Checkpoint {
+        let id = id.to_owned();
+        Checkpoint { id, description: String::new(), parent_id: None, state: Some(state) }
+    }
+
+    #[test]
+    fn the_base_is_the_newest_restore_point_of_the_same_vm_if_its_checkpoint_is_sound() {
+        let good = [known("old", CheckpointState::Created), known("new", CheckpointState::Created)];
+        let points = [
+            point(Some("V"), Some("old")),
+            point(Some("V"), Some("new")),
+            point(Some("another"), Some("old")),
+            point(None, None),
+        ];
+        assert_eq!(choose(&points, "V", &good).checkpoint(), Some("new"));
+        assert_eq!(choose(&points, "V", &good[..1]).checkpoint(), None);
+        let invalid =
+            [known("old", CheckpointState::Created), known("new", CheckpointState::Invalid)];
+        assert_eq!(choose(&points, "V", &invalid).checkpoint(), None);
+        assert_eq!(choose(&points, "unknown", &good).checkpoint(), None);
+        let without = [point(Some("V"), Some("old")), point(Some("V"), None)];
+        assert_eq!(choose(&without, "V", &good).checkpoint(), None);
+    }
+
+    #[test]
+    fn changes_are_read_only_of_the_very_disk_that_the_base_holds() {
+        let good = [known("CP", CheckpointState::Created)];
+        let base = choose(&[point(Some("V"), Some("CP"))], "V", &good);
+        let disk = facts("d1", "system");
+        let is_full = |base: &Base, disk: &DiskFacts, mode: &BackupMode| {
+            matches!(read(base, disk, mode), Read::Full(_))
+        };
+        assert!(!is_full(&base, &disk, &BackupMode::Incremental));
+        assert!(is_full(&base, &disk, &BackupMode::Full));
+        assert!(is_full(&Base::Nothing(String::new()), &disk, &BackupMode::Incremental));
+        for other in [
+            facts("d2", "system"),
+            DiskFacts { size_bytes: Some(101), ..disk.clone() },
+            DiskFacts { size_bytes: Some(99), ..disk.clone() },
+            DiskFacts { size_bytes: None, ..disk.clone() },
+            DiskFacts { format: Some(DiskFormat::Raw), ..disk.clone() },
+            DiskFacts { format: None, ..disk.clone() },
+        ] {
+            assert!(is_full(&base, &other, &BackupMode::Incremental), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn disks_of_one_name_and_names_that_are_none_are_told_apart_by_their_ids() {
+        let disks = [facts("1", "a"), facts("2", "a"), facts("3", ""), facts("4", "b\n")];
+        assert_eq!(disk_names(&disks), ["a", "2", "3", "4"]);
+    }
+}

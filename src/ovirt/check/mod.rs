@@ -80,20 +80,29 @@ pub struct Step {
 }
 
 impl Step {
-    fn good(name: &'static str, detail: impl Into<String>) -> Self {
+    /// It works.
+    pub fn good(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, outcome: Outcome::Good, detail: detail.into(), remedy: None }
     }
 
-    fn bad(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// It does not work.
+    pub fn bad(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = Some(remedy.into());
         Self { name, outcome: Outcome::Bad, detail: detail.into(), remedy }
     }
 
-    fn doubtful(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// The rest works.
+    pub fn doubtful(
+        name: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self { outcome: Outcome::Doubtful, ..Self::bad(name, detail, remedy) }
     }
 
-    fn not_tried(name: &'static str, needs: &str) -> Self {
+    /// Another step has to work first.
+    #[must_use]
+    pub fn not_tried(name: &'static str, needs: &str) -> Self {
         let detail = format!("needs the step `{needs}`");
         Self { name, outcome: Outcome::NotTried, detail, remedy: None }
     }
