@@ -15,8 +15,13 @@ const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/ovirt-lab/ovir
 
 /// Runs the lab's own program.
 pub(crate) fn ovirt_lab(args: &[&str]) -> Ran {
+    Ran::of(ovirt_lab_command(args).output().unwrap())
+}
+
+pub(crate) fn ovirt_lab_command(args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    Ran::of(command.args(args).stdin(Stdio::null()).output().unwrap())
+    command.args(args).stdin(Stdio::null());
+    command
 }
 
 /// Whether labs can run here; says so where they cannot.

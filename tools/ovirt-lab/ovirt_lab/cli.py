@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 
-from . import HOME, imageio, install, pki, state_dir
+from . import HOME, demo as story, imageio, install, pki, state_dir
 from .procs import Processes, start_time
 
 USER = "backup@internal"
@@ -46,6 +46,9 @@ def parser():
     ctl = command("ctl", "one operation of the control endpoint")
     ctl.add_argument("operation", help="state, requests, or an operation; `help` lists them")
     ctl.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="values are JSON or text")
+    shown = command("demo", "show the product's whole round on a lab of its own", directory=False)
+    shown.add_argument("--backstop", metavar="PROGRAM",
+                       help="the program to show (default: the newest that was built here)")
     test = command("selftest", "run the lab's tests", directory=False)
     test.add_argument("names", nargs="*", help="unittest names, such as test_backup")
     return top
@@ -256,5 +259,13 @@ def selftest(options):
     return code
 
 
+def demo(options):
+    """`demo`."""
+    program = story.find_backstop(options.backstop)
+    if not install.environment_is_there(options.state):
+        install.setup(options.state)
+    story.show(program, options.state)
+
+
 COMMANDS = {"setup": setup, "up": up, "down": down, "info": info, "status": status, "ctl": ctl,
-            "selftest": selftest}
+            "demo": demo, "selftest": selftest}
