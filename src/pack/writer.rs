@@ -24,6 +24,12 @@ const STOPPED: &str = "no more is stored after a pack could not be published";
 
 /// Told of each pack once it is durable.
 pub trait PackSink: Send + Sync {
+    /// Fails if a pack of that many bytes must not be written.
+    fn check_room(&self, _pack_bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
+
     /// The pack is published and holds these entries.
     fn published(&self, pack: PackId, rows: &[TableRow]) -> Result<()>;
 }
@@ -162,6 +168,7 @@ impl Publisher {
         let options = &self.options;
         for _ in 0..options.copies {
             let id = pack.seal(options.repo, options.chance.bytes());
+            options.sink.check_room(pack.bytes().len() as u64)?;
             let _existed = options.store.create(&ObjectName::pack(id), pack.bytes())?;
             totals.packs += 1;
             totals.bytes += pack.bytes().len() as u64;

@@ -12,6 +12,7 @@ use crate::format::config::{CONFIG_COPIES, Config};
 use crate::format::layout::ObjectName;
 use crate::monitor::Monitor;
 use crate::point::{self, PointSelector};
+use crate::repo::room::stow_ballast;
 use crate::repo::{ChunkReader, Environment};
 use crate::store::{Published, Store};
 
@@ -37,7 +38,11 @@ impl Repository {
                 return Err(Error::new(ErrorKind::AlreadyExists, what));
             }
         }
-        Ok(Self { store, config, environment })
+        let repo = Self { store, config, environment };
+        if let Err(problem) = stow_ballast(&repo) {
+            repo.monitor().problem(&problem);
+        }
+        Ok(repo)
     }
 
     /// Opens the repository in `store`. One good copy of the configuration is enough; copies that

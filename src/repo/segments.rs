@@ -17,6 +17,7 @@ use crate::index::merge::{merge, merge_due};
 use crate::pack::PackSink;
 use crate::repo::Repository;
 use crate::repo::claims::Claims;
+use crate::repo::room::check_room;
 
 /// Copies that nobody may newly refer to.
 #[derive(Debug, Default)]
@@ -137,6 +138,10 @@ impl SessionIndex {
 }
 
 impl PackSink for SessionIndex {
+    fn check_room(&self, pack_bytes: u64) -> Result<()> {
+        check_room(&**self.repo.store(), pack_bytes)
+    }
+
     fn published(&self, pack: PackId, rows: &[TableRow]) -> Result<()> {
         lock(&self.packs).push(pack);
         let is_full = {

@@ -42,6 +42,7 @@ use crate::repo::Repository;
 use crate::repo::alone::check_not_repaired;
 use crate::repo::holder;
 use crate::repo::open::RELEASE;
+use crate::repo::room::{check_room, stow_ballast};
 use crate::repo::segments::{SessionIndex, Unusable};
 use crate::store::{Held, Published, Store};
 
@@ -93,6 +94,7 @@ impl BackupSession {
     /// Steps B0 to B3. [`ErrorKind::Busy`] if another backup of `vm`, or a repair, runs.
     pub fn begin(repo: &Repository, vm: &str) -> Result<Self> {
         let store = &**repo.store();
+        check_room(store, 0)?;
         let environment = repo.environment();
         let record = SessionRecord {
             kind: SessionKind::Backup,
@@ -224,7 +226,8 @@ impl BackupSession {
             }
         }
         // The restore point exists: what fails from here on is only untidy.
-        if let Err(problem) = store.delete(&ObjectName::session(id)) {
+        let ended = store.delete(&ObjectName::session(id)).and_then(|()| stow_ballast(&repo));
+        if let Err(problem) = ended {
             repo.monitor().problem(&problem);
         }
         Ok(point)

@@ -17,7 +17,7 @@ use crate::store::handles::Handles;
 use crate::store::mapped::ObjectBytes;
 use crate::store::poison::Syncer;
 use crate::store::publish::Publisher;
-use crate::store::{Held, Space, Staged, Store, create, lock, publish, sys};
+use crate::store::{Held, Space, Staged, Store, ballast, create, lock, publish, sys};
 
 /// A repository in a directory.
 ///
@@ -235,6 +235,16 @@ impl Store for DirStore {
     fn space(&self) -> Result<Option<Space>> {
         let space = sys::space(self.path()).context("cannot tell the free space", self.path())?;
         Ok(Some(space))
+    }
+
+    fn stow_ballast(&self, bytes: u64) -> Result<()> {
+        self.publisher.syncer().check()?;
+        ballast::stow(&self.publisher, bytes)
+    }
+
+    fn release_ballast(&self) -> Result<()> {
+        self.publisher.syncer().check()?;
+        ballast::release(&self.publisher)
     }
 
     fn sweep(&self) -> Result<()> {

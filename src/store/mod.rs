@@ -13,6 +13,7 @@
 //! 6. What [`Store::register`] and [`Store::lock`] hold is given up when the process ends, however
 //!    it ends, and not before the value is dropped.
 
+mod ballast;
 mod create;
 mod dir;
 mod handles;
@@ -113,6 +114,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Free and total space of the medium in bytes, where it has such a thing.
     fn space(&self) -> Result<Option<Space>>;
 
+    /// Occupies at least `bytes` of the medium with a file of no use, the ballast, where a medium
+    /// can do that. Need not survive a crash.
+    fn stow_ballast(&self, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Gives the ballast up.
+    fn release_ballast(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Removes what publishers that were killed left of objects without a name, where a medium
     /// keeps such. Never touches what a living publisher stages.
     fn sweep(&self) -> Result<()> {
@@ -205,6 +217,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn space(&self) -> Result<Option<Space>> {
         (**self).space()
+    }
+
+    fn stow_ballast(&self, bytes: u64) -> Result<()> {
+        (**self).stow_ballast(bytes)
+    }
+
+    fn release_ballast(&self) -> Result<()> {
+        (**self).release_ballast()
     }
 
     fn sweep(&self) -> Result<()> {

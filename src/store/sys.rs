@@ -53,6 +53,14 @@ pub(super) fn forget_pages(file: &File) {
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
 }
 
+/// Occupies `bytes` of the medium for an open file from its beginning on, without writing them.
+pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let len = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+    // SAFETY: no pointers; the descriptor is open for as long as `file` is borrowed.
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The user that this process acts as.
 pub(super) fn effective_user() -> u32 {
     // SAFETY: no arguments, and the call cannot fail.

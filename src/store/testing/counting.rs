@@ -157,6 +157,14 @@ impl<S: Store> Store for CountingStore<S> {
         self.inner.space()
     }
 
+    fn stow_ballast(&self, bytes: u64) -> Result<()> {
+        self.inner.stow_ballast(bytes)
+    }
+
+    fn release_ballast(&self) -> Result<()> {
+        self.inner.release_ballast()
+    }
+
     fn sweep(&self) -> Result<()> {
         self.inner.sweep()
     }

@@ -102,6 +102,7 @@ struct Plan {
     damage: BTreeMap<ObjectName, Vec<Damage>>,
     publish: Countdown,
     append: Countdown,
+    space: Option<Space>,
 }
 
 /// Faults by how many calls are left before they happen.
@@ -145,6 +146,11 @@ impl<S> DamagingStore<S> {
     /// Lets the `nth` append from now (counted from 1) fail. Those of registrations do not count.
     pub fn fail_append(&self, nth: u64, fault: Fault) {
         plan(&self.plan).append.0.push((nth, fault));
+    }
+
+    /// Lets the medium seem to have that much space, until it is healed.
+    pub fn set_space(&self, space: Space) {
+        plan(&self.plan).space = Some(space);
     }
 
     fn damage_of(&self, name: &ObjectName) -> Vec<Damage> {
@@ -320,7 +326,18 @@ impl<S: Store> Store for DamagingStore<S> {
     }
 
     fn space(&self) -> Result<Option<Space>> {
-        self.inner.space()
+        match plan(&self.plan).space {
+            Some(space) => Ok(Some(space)),
+            None => self.inner.space(),
+        }
+    }
+
+    fn stow_ballast(&self, bytes: u64) -> Result<()> {
+        self.inner.stow_ballast(bytes)
+    }
+
+    fn release_ballast(&self) -> Result<()> {
+        self.inner.release_ballast()
     }
 
     fn sweep(&self) -> Result<()> {
