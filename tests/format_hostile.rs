@@ -15,6 +15,7 @@ use backstop::format::entry::EntryHead;
 use backstop::format::envelope::ENVELOPE_LEN;
 use backstop::format::lists::{Condemned, Damaged, Forgotten};
 use backstop::format::mapnode::MapNode;
+use backstop::format::parity::Parity;
 use backstop::format::segment::INDEX_ENTRY_LEN;
 use backstop::format::session::SessionRecord;
 use proptest::collection::vec;
@@ -103,6 +104,7 @@ fn binary_samples() -> Vec<Vec<u8>> {
         samples::inner_map().encode(),
         samples::segment_footer().encode().to_vec(),
         samples::index_entries()[0].encode().to_vec(),
+        samples::parity().encode(),
     ]
 }
 
@@ -137,6 +139,7 @@ fn bound_memory(bytes: &[u8]) {
     bound("entry head", binary, &|| drop(EntryHead::decode(bytes)));
     bound("pack", binary, &|| drop(checks::read_pack(bytes)));
     bound("map node", binary, &|| drop(MapNode::decode(bytes)));
+    bound("parity", binary, &|| drop(Parity::decode(bytes)));
     let json = MEMORY_PER_JSON_BYTE;
     bound("config", json, &|| drop(Config::decode(bytes)));
     bound("session", json, &|| drop(SessionRecord::decode(bytes)));

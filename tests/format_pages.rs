@@ -5,6 +5,8 @@ mod samples;
 
 #[path = "format_pages/page.rs"]
 mod page;
+#[path = "format_pages/parity.rs"]
+mod parity;
 #[path = "format_pages/walk.rs"]
 mod walk;
 
@@ -27,7 +29,7 @@ use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::{Condemned, Damaged, Forgotten};
 use backstop::format::mapnode::MapNode;
 use backstop::format::session::SessionRecord;
-use backstop::format::{entry, envelope, mapnode, pack, segment};
+use backstop::format::{self, entry, envelope, mapnode, pack, segment};
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use page::{Page, PageField};
@@ -45,6 +47,7 @@ fn every_table_of_a_layout_lists_the_fields_of_the_code() {
         ("pack.md", "Slice row", entry::SLICE_FIELDS),
         ("pack.md", "Table", pack::TABLE_FIELDS),
         ("pack.md", "Footer", pack::FOOTER_FIELDS),
+        ("parity.md", "Object", format::parity::HEADER_FIELDS),
         ("mapnode.md", "Node", mapnode::FIELDS),
         ("index.md", "Entry", segment::ENTRY_FIELDS),
         ("index.md", "Footer", segment::FOOTER_FIELDS),
@@ -71,6 +74,7 @@ fn every_magic_on_a_page_is_the_one_that_is_written() {
         ("pack.md", "Header", &data_pack),
         ("pack.md", "Entry", &entry::ENTRY_MAGIC),
         ("pack.md", "Footer", footer),
+        ("parity.md", "Object", &samples::parity().encode()),
         ("mapnode.md", "Node", &samples::root_map().encode()),
         ("index.md", "Footer", &samples::segment_footer().encode()),
     ] {
@@ -104,11 +108,13 @@ fn the_overview_lists_every_path() {
     let id = SessionId::from_bytes([0xab; 16]);
     let configs: Vec<_> = (0..CONFIG_COPIES).map(|n| ObjectName::config(n).to_string()).collect();
     let pack = ObjectName::pack(PackId::from_bytes([0xab; 32])).to_string();
+    let parity = ObjectName::parity(PackId::from_bytes([0xab; 32])).to_string();
     let segment = ObjectName::segment(SegmentId::from_bytes([0xab; 32])).to_string();
     let of_session = |name: ObjectName| name.to_string().replace(&id.to_string(), "<session id>");
     let expected = [
         configs.join(", "),
         pack.replace(&"ab".repeat(32), "<pack id>").replace("/ab/", "/<hh>/"),
+        parity.replace(&"ab".repeat(32), "<pack id>"),
         segment.replace(&"ab".repeat(32), "<segment id>"),
         of_session(ObjectName::session(id)),
         of_session(ObjectName::commit(id)),
@@ -233,6 +239,7 @@ fn the_page_of_versions_names_the_versions_that_are_written() {
     let written = [
         ("small objects", version(envelope::FIELDS, &samples::config().encode())),
         ("pack", version(pack::HEADER_FIELDS, &samples::data_pack().0)),
+        ("parity", version(format::parity::HEADER_FIELDS, &samples::parity().encode())),
         ("map node", version(mapnode::FIELDS, &samples::root_map().encode())),
         ("index segment", version(segment::FOOTER_FIELDS, &samples::segment_footer().encode())),
     ];

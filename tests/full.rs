@@ -14,14 +14,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use backstop::base::cancel::Cancel;
+use backstop::base::clock::UtcTime;
 use backstop::error::{Error, ErrorKind, Result};
 use backstop::format::commit::DiskSource;
 use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::Forgotten;
-use backstop::base::clock::UtcTime;
 use backstop::ingest::source::ImageStream;
-use backstop::repo::{LentBallast, reserve_bytes};
 use backstop::ingest::{BackupOptions, DiskInput, Image, back_up};
+use backstop::repo::{LentBallast, reserve_bytes};
 use backstop::store::testing::{DamagingStore, Fault, MemoryStore};
 use backstop::store::{DirStore, Published, Space, Store};
 

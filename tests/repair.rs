@@ -1,5 +1,7 @@
 //! A repair heals what can be healed, deletes nothing, and may be killed at any moment.
 
+#[path = "repair/parity.rs"]
+mod parity;
 #[path = "support/repo.rs"]
 mod repo;
 #[path = "support/scrub.rs"]

@@ -64,6 +64,7 @@ const CRATE_HOMES: &[crates::Home] = &[
     ("log", &["src/fuse/", "src/ovirt/", "src/job/", "src/cli/"]),
     ("memmap2", &["src/store/mapped.rs"]),
     ("rayon", &["src/ingest/", "src/restore/", "src/scrub/"]),
+    ("reed_solomon_simd", &["src/pack/parity.rs"]),
     ("reqwest", &["src/ovirt/client/"]),
     ("ring", &["src/ovirt/trust/"]),
     ("rustls", &["src/ovirt/trust/"]),

@@ -23,8 +23,14 @@ use crate::store::DirStore;
 #[command(after_help = "\
 Examples:
   backstop -r /backup/vms init
+  backstop -r /backup/vms init --parity
   BACKSTOP_REPO=/backup/vms backstop init --json")]
-pub(super) struct InitArgs {}
+pub(super) struct InitArgs {
+    /// Store parity beside every pack: 3.1 % more space, and `repair` brings a pack back of which
+    /// up to 4 parts in 128 are damaged
+    #[arg(long)]
+    parity: bool,
+}
 
 #[derive(Serialize)]
 struct InitDocument<'a> {
@@ -36,18 +42,21 @@ struct RepositoryDocument<'a> {
     id: RepoId,
     path: Cow<'a, str>,
     created: UtcTime,
+    parity: bool,
 }
 
-pub(super) fn run(run: &Run, _args: &InitArgs) -> Result<Exit> {
+pub(super) fn run(run: &Run, args: &InitArgs) -> Result<Exit> {
     let path = run.repo_path()?;
     let store = DirStore::create(path);
-    let made = store.and_then(|store| Repository::create(Arc::new(store), run.environment()));
+    let create = if args.parity { Repository::create_with_parity } else { Repository::create };
+    let made = store.and_then(|store| create(Arc::new(store), run.environment()));
     let repo = made.advise(ErrorKind::AlreadyExists, "name a directory that is new or empty")?;
     let document = InitDocument {
         repository: RepositoryDocument {
             id: repo.id(),
             path: path.to_string_lossy(),
             created: repo.config().created,
+            parity: repo.config().has_parity(),
         },
     };
     let word = shell_word(&path.to_string_lossy());

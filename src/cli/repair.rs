@@ -25,7 +25,8 @@ use crate::scrub::Finding;
 Heals:
   missing or damaged copies of the configuration, missing directories
   a damaged, incomplete or lost index
-  damaged packs: what is good in them moves to new packs
+  damaged packs: from parity, where the repository has it; otherwise what is good in them moves
+    to new packs
   map nodes, from their second copy
 What has no other copy it names, with the disks and bytes that it hits. The next backup of the
 same data heals that.
@@ -102,6 +103,8 @@ enum ActionDocument<'a> {
     MakeDirectory { path: &'a str },
     WriteConfig { object: &'a str, problem: &'a str },
     SetAside { object: &'a str, problem: &'a str },
+    RestorePack { pack: String, problem: &'a str, shards: u64 },
+    WriteParity { pack: String, problem: &'a str },
     ReplacePack { pack: String, problem: &'a str, saved: u64, saved_bytes: u64 },
     RebuildIndex { reasons: &'a [String] },
     CopyNodes { nodes: u64 },
@@ -113,6 +116,12 @@ impl<'a> ActionDocument<'a> {
             Action::MakeDirectory { path } => Self::MakeDirectory { path },
             Action::WriteConfig { name, problem } => Self::WriteConfig { object: name, problem },
             Action::SetAside { name, problem } => Self::SetAside { object: name, problem },
+            Action::RestorePack { pack, problem, shards } => {
+                Self::RestorePack { pack: pack.to_string(), problem, shards: *shards }
+            }
+            Action::WriteParity { pack, problem } => {
+                Self::WriteParity { pack: pack.to_string(), problem }
+            }
             Action::ReplacePack { pack, problem, saved, saved_bytes } => Self::ReplacePack {
                 pack: pack.to_string(),
                 problem,

@@ -28,8 +28,10 @@ pub struct Config {
     pub required_features: Vec<String>,
 }
 
-/// Features that this release knows. None yet.
-const FEATURES_KNOWN: &[&str] = &[];
+/// Packs have parity: whoever writes one writes that, too, and whoever deletes one deletes it.
+const PARITY: &str = "parity";
+/// Features that this release knows.
+const FEATURES_KNOWN: &[&str] = &[PARITY];
 
 impl Config {
     /// The configuration of a new repository.
@@ -43,6 +45,19 @@ impl Config {
             slice_bytes: SLICE_BYTES,
             required_features: Vec::new(),
         }
+    }
+
+    /// The same for a repository whose packs have parity.
+    #[must_use]
+    pub fn with_parity(mut self) -> Self {
+        self.required_features.push(PARITY.to_owned());
+        self
+    }
+
+    /// Whether packs have parity.
+    #[must_use]
+    pub fn has_parity(&self) -> bool {
+        self.required_features.iter().any(|feature| feature == PARITY)
     }
 
     /// The bytes of the object.

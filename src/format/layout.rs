@@ -11,6 +11,8 @@ pub enum Area {
     Config,
     /// `packs/<hh>/<pack id>`, where `hh` are the first two digits of the id.
     Packs,
+    /// `parity/<pack id>`: what brings a damaged pack back, in repositories made with parity.
+    Parity,
     /// `index/<segment id>`: derived, rebuildable.
     Index,
     /// `sessions/<session id>`: who is at work.
@@ -33,9 +35,10 @@ pub enum Area {
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Config,
         Self::Packs,
+        Self::Parity,
         Self::Index,
         Self::Sessions,
         Self::Commits,
@@ -53,6 +56,7 @@ impl Area {
         match self {
             Self::Config => "",
             Self::Packs => "packs",
+            Self::Parity => "parity",
             Self::Index => "index",
             Self::Sessions => "sessions",
             Self::Commits => "commit",
@@ -85,6 +89,12 @@ impl ObjectName {
     #[must_use]
     pub fn pack(id: PackId) -> Self {
         Self { area: Area::Packs, leaf: id.to_string() }
+    }
+
+    /// The parity of a pack.
+    #[must_use]
+    pub fn parity(id: PackId) -> Self {
+        Self { area: Area::Parity, leaf: id.to_string() }
     }
 
     /// An index segment.
@@ -156,7 +166,7 @@ impl ObjectName {
     pub fn listed(area: Area, leaf: &str) -> Option<Self> {
         let known = match area {
             Area::Config => matches!(leaf, "config.0" | "config.1" | "config.2"),
-            Area::Packs | Area::Index => leaf.parse::<PackId>().is_ok(),
+            Area::Packs | Area::Parity | Area::Index => leaf.parse::<PackId>().is_ok(),
             Area::Sessions | Area::Commits | Area::Forgotten | Area::Damaged | Area::Locks => {
                 leaf.parse::<SessionId>().is_ok()
             }
@@ -188,6 +198,12 @@ impl ObjectName {
         (self.area == Area::Packs).then(|| self.leaf.parse().ok()).flatten()
     }
 
+    /// The pack that this is the parity of, if it is one.
+    #[must_use]
+    pub fn protected_pack(&self) -> Option<PackId> {
+        (self.area == Area::Parity).then(|| self.leaf.parse().ok()).flatten()
+    }
+
     /// The index segment, if this is one.
     #[must_use]
     pub fn segment_id(&self) -> Option<SegmentId> {
@@ -203,7 +219,12 @@ impl ObjectName {
             }
             Area::Condemned => self.leaf.strip_suffix(".condemned")?.parse().ok(),
             Area::Engine => parse_note(&self.leaf).map(|(id, _)| id),
-            Area::Config | Area::Packs | Area::Index | Area::Locks | Area::Quarantine => None,
+            Area::Config
+            | Area::Packs
+            | Area::Parity
+            | Area::Index
+            | Area::Locks
+            | Area::Quarantine => None,
         }
     }
 }

@@ -12,5 +12,6 @@ pub mod lists;
 pub mod location;
 pub mod mapnode;
 pub mod pack;
+pub mod parity;
 pub mod segment;
 pub mod session;

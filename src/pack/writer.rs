@@ -17,6 +17,7 @@ use crate::format::entry::EntryKind;
 use crate::format::layout::ObjectName;
 use crate::format::pack::TableRow;
 use crate::pack::builder::PackBuilder;
+use crate::pack::parity::parity_of;
 use crate::store::Store;
 
 /// What whoever appends is told once a pack could not be published.
@@ -28,7 +29,6 @@ pub trait PackSink: Send + Sync {
     fn check_room(&self, _pack_bytes: u64) -> Result<()> {
         Ok(())
     }
-
 
     /// The pack is published and holds these entries.
     fn published(&self, pack: PackId, rows: &[TableRow]) -> Result<()>;
@@ -44,6 +44,8 @@ pub struct PackWriterOptions {
     pub chance: Arc<dyn Chance>,
     /// What all entries hold.
     pub kind: EntryKind,
+    /// Whether parity is published with each pack, before the sink is told.
+    pub has_parity: bool,
     /// How many times each pack is stored, under different names.
     pub copies: u8,
     /// Buffers that go round; each grows to the length of a pack. At least 2.
@@ -168,10 +170,18 @@ impl Publisher {
         let options = &self.options;
         for _ in 0..options.copies {
             let id = pack.seal(options.repo, options.chance.bytes());
-            options.sink.check_room(pack.bytes().len() as u64)?;
+            let parity = match options.has_parity {
+                true => Some(parity_of(options.repo, id, pack.bytes())?.encode()),
+                false => None,
+            };
+            let len = pack.bytes().len() + parity.as_ref().map_or(0, Vec::len);
+            options.sink.check_room(len as u64)?;
             let _existed = options.store.create(&ObjectName::pack(id), pack.bytes())?;
+            if let Some(parity) = parity {
+                let _existed = options.store.create(&ObjectName::parity(id), &parity)?;
+            }
             totals.packs += 1;
-            totals.bytes += pack.bytes().len() as u64;
+            totals.bytes += len as u64;
             options.sink.published(id, pack.rows())?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::{CONFIG_COPIES, Config};
 use crate::format::layout::ObjectName;
 use crate::repair::report::Action;
-use crate::store::{Published, Store};
+use crate::store::Store;
 
 /// Says which copies have to be written, and writes them if `is_applied`. The good ones stay, so
 /// that there is always one.
@@ -39,9 +39,7 @@ pub(super) fn heal_config(
             _ => problem.chain(),
         };
         if is_applied {
-            store.set_aside(&name)?;
-            let (Published::Created | Published::Existed) =
-                store.create(&name, &opened.encode())?;
+            store.replace(&name, &opened.encode())?;
         }
         actions.push(Action::WriteConfig { name: name.to_string(), problem });
     }

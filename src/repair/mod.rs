@@ -7,6 +7,7 @@
 mod config;
 mod lists;
 mod nodes;
+mod parity;
 mod report;
 mod run;
 mod salvage;

@@ -27,6 +27,22 @@ pub enum Action {
         /// Why.
         problem: String,
     },
+    /// A damaged pack is brought back from its parity, byte for byte.
+    RestorePack {
+        /// The pack.
+        pack: PackId,
+        /// What is wrong with it.
+        problem: String,
+        /// Shards of it that are damaged.
+        shards: u64,
+    },
+    /// The parity of a pack is written, for the first time or anew.
+    WriteParity {
+        /// The pack.
+        pack: PackId,
+        /// Why.
+        problem: String,
+    },
     /// A damaged pack is moved to the quarantine, after what is good in it was copied to a new one.
     ReplacePack {
         /// The pack.
@@ -60,6 +76,12 @@ impl fmt::Display for Action {
             }
             Self::SetAside { name, problem } => {
                 write!(f, "move {name} to the quarantine ({problem})")
+            }
+            Self::RestorePack { pack, problem, .. } => {
+                write!(f, "bring pack {pack} back from its parity, byte for byte ({problem})")
+            }
+            Self::WriteParity { pack, problem } => {
+                write!(f, "write the parity of pack {pack} ({problem})")
             }
             Self::ReplacePack { pack, problem, saved, .. } => write!(
                 f,

@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | 1 | make missing directories; lock others out; write copies of the configuration | nothing |
 //! | 2 | look at everything, as a scrub does | as 1 |
-//! | 3 | copy what is good in damaged packs only to new packs, and index those | second copies |
-//! | 4 | make the index anew without the damaged packs | packs that the index does not name |
-//! | 5 | move the damaged packs to the quarantine | nothing points there |
-//! | 6 | store map nodes again of which one copy is left | nothing to undo |
-//! | 7 | move lists to the quarantine that are of no use any more | nothing is left to do |
+//! | 3 | bring packs back from their parity, byte for byte | as 2 |
+//! | 4 | copy what is good in damaged packs only to new packs, and index those | second copies |
+//! | 5 | make the index anew without the damaged packs | packs that the index does not name |
+//! | 6 | move the damaged packs to the quarantine | nothing points there |
+//! | 7 | store map nodes again of which one copy is left, and lost parity | nothing to undo |
+//! | 8 | move lists to the quarantine that are of no use any more | nothing is left to do |
 //!
 //! New packs are durable before the index names them, and the index names no damaged pack any more
 //! before the first of them moves: whoever reads meanwhile finds each chunk by the old index or,
@@ -24,6 +25,7 @@ use crate::format::layout::{Area, ObjectName};
 use crate::repair::config::heal_config;
 use crate::repair::lists::{self, obsolete};
 use crate::repair::nodes::{copy_nodes, take_stock};
+use crate::repair::parity::{bring_back_packs, write_parity};
 use crate::repair::report::{Action, RepairReport};
 use crate::repair::salvage::{Examined, Salvage};
 use crate::repo::{Alone, Repository, rebuild_index_without};
@@ -113,16 +115,24 @@ impl Run<'_> {
         ScrubOptions { level, threads: *threads, cancel: cancel.clone() }
     }
 
-    /// Steps 2 to 7.
+    /// Steps 2 to 8.
     fn heal(&mut self) -> Result<Left> {
         let options = self.scrub_options(ScrubLevel::Chunks);
         let mut survey = survey(self.repo, &options)?;
+        let (apply, cancel) = (self.options.apply, &self.options.cancel);
+        let actions = bring_back_packs(self.repo, &mut survey, cancel, apply)?;
+        let is_brought_back = !actions.is_empty();
+        actions.into_iter().for_each(|action| self.actions.push(action));
         let (mut lost, nodes) = take_stock(&survey)?;
         let obsolete = obsolete(&**self.repo.store(), survey.findings())?;
         let plan = self.save_packs(&survey, &mut lost)?;
-        let shows_all = survey.is_index_whole() && survey.unindexed_packs() == 0;
+        // Nobody can walk over map nodes that are only going to be brought back.
+        let shows_all =
+            survey.is_index_whole() && survey.unindexed_packs() == 0 && !is_brought_back;
         self.heal_index(plan)?;
         self.copy_nodes(nodes)?;
+        let actions = write_parity(self.repo, &survey, cancel, apply)?;
+        actions.into_iter().for_each(|action| self.actions.push(action));
         self.set_aside(&obsolete)?;
         if self.options.apply {
             return self.what_is_left(lost);
@@ -131,7 +141,7 @@ impl Run<'_> {
         Ok(Left { unhealed: self.unhealed(survey.findings()), lost, affected })
     }
 
-    /// Step 6, for as many nodes as need it.
+    /// Step 7, for as many nodes as need it.
     fn copy_nodes(&mut self, nodes: u64) -> Result<()> {
         let nodes = if self.options.apply { copy_nodes(self.repo)? } else { nodes };
         if nodes > 0 {
@@ -140,7 +150,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Step 7.
+    /// Step 8.
     fn set_aside(&mut self, obsolete: &[(ObjectName, String)]) -> Result<()> {
         for found in obsolete {
             if self.options.apply {
@@ -151,7 +161,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Step 3, and what follows from it for the index.
+    /// Step 4, and what follows from it for the index.
     fn save_packs(&mut self, survey: &Survey<'_>, lost: &mut Named<Finding>) -> Result<Plan> {
         let mut plan = Plan::default();
         for finding in survey.findings() {
@@ -199,15 +209,17 @@ impl Run<'_> {
         Ok(plan)
     }
 
-    /// Steps 4 and 5.
+    /// Steps 5 and 6.
     fn heal_index(&mut self, plan: Plan) -> Result<()> {
         if self.options.apply {
             if !plan.index.is_empty() {
                 self.repo.monitor().phase("index", None);
                 rebuild_index_without(self.repo, &self.options.cancel, &plan.replaced)?;
             }
-            let packs = plan.replaced.iter().copied().map(ObjectName::pack);
-            packs.into_iter().try_for_each(|pack| self.repo.store().set_aside(&pack))?;
+            for pack in &plan.replaced {
+                self.repo.store().set_aside(&ObjectName::pack(*pack))?;
+                self.repo.store().set_aside(&ObjectName::parity(*pack))?;
+            }
         }
         if !plan.index.is_empty() {
             self.actions.push(Action::RebuildIndex { reasons: plan.index });
@@ -246,6 +258,9 @@ impl Run<'_> {
     fn is_about(&self, object: &str) -> bool {
         self.actions.list.iter().any(|action| match action {
             Action::WriteConfig { name, .. } | Action::SetAside { name, .. } => name == object,
+            Action::WriteParity { pack, .. } | Action::ReplacePack { pack, .. } => {
+                object == ObjectName::parity(*pack).to_string()
+            }
             Action::RebuildIndex { .. } => object.starts_with(Area::Index.directory()),
             _ => false,
         })

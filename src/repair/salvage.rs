@@ -19,6 +19,7 @@ use crate::index::builder::publish_segment;
 use crate::pack::{self, PackSink, PackWriter, PackWriterOptions};
 use crate::repo::Repository;
 use crate::scrub::{EntryProof, Survey};
+use crate::store::Store;
 
 /// Buffers of a writer: one grows while the other is published.
 const BUFFERS: usize = 2;
@@ -54,6 +55,7 @@ impl<'a> Writers<'a> {
                 repo: repo.id(),
                 chance: Arc::clone(&repo.environment().chance),
                 kind,
+                has_parity: repo.config().has_parity(),
                 copies: 1,
                 buffers: BUFFERS,
                 sink: Arc::<Entries>::clone(&entries),
@@ -125,7 +127,7 @@ impl<'a> Salvage<'a> {
         if self.cancel.is_requested() {
             return Err(Error::new(ErrorKind::Cancelled, "the repair was interrupted"));
         }
-        let problem = match self.read(pack) {
+        let problem = match read_bytes(&**self.repo.store(), pack, &mut self.bytes) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             problem => problem?,
         };
@@ -155,28 +157,6 @@ impl<'a> Salvage<'a> {
     /// Waits until what was taken is durable and indexed.
     pub(super) fn finish(self) -> Result<()> {
         self.writers.map_or(Ok(()), Writers::finish)
-    }
-
-    /// Reads what can be read of a pack into the buffer, and says what is wrong with its bytes.
-    fn read(&mut self, pack: PackId) -> Result<Option<String>> {
-        let store = &**self.repo.store();
-        let name = ObjectName::pack(pack);
-        let len = match store.len_bytes(&name) {
-            // Something that is no file has the name of a pack.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.bytes.clear();
-                return Ok(Some(error.to_string()));
-            }
-            len => len?,
-        };
-        self.bytes.clear();
-        self.bytes.resize(len.min(PACK_BYTES_MAX as u64) as usize, 0);
-        let failure = pack::read_what_can_be(store, &name, 0, &mut self.bytes)?;
-        Ok(match failure {
-            Some(error) => Some(error.chain()),
-            None if blake3_256(&self.bytes) == *pack.as_bytes() => None,
-            None => Some("its bytes are not those of its name".to_owned()),
-        })
     }
 
     /// Copies entries of which there is no copy in a pack that is whole.
@@ -215,4 +195,27 @@ impl<'a> Salvage<'a> {
         let entry = encoder.encode(row.kind, &ChunkHash::of(plain), plain)?;
         Ok(Some(Cow::Owned(entry.to_vec())))
     }
+}
+
+/// Reads what can be read of a pack into `bytes`, the rest of them zero, and says what is wrong
+/// with them.
+pub(super) fn read_bytes(
+    store: &dyn Store,
+    pack: PackId,
+    bytes: &mut Vec<u8>,
+) -> Result<Option<String>> {
+    let name = ObjectName::pack(pack);
+    bytes.clear();
+    let len = match store.len_bytes(&name) {
+        // Something that is no file has the name of a pack.
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error.to_string())),
+        len => len?,
+    };
+    bytes.resize(len.min(PACK_BYTES_MAX as u64) as usize, 0);
+    let failure = pack::read_what_can_be(store, &name, 0, bytes)?;
+    Ok(match failure {
+        Some(error) => Some(error.chain()),
+        None if len == bytes.len() as u64 && blake3_256(bytes) == *pack.as_bytes() => None,
+        None => Some("its bytes are not those of its name".to_owned()),
+    })
 }

@@ -30,8 +30,21 @@ pub struct Repository {
 impl Repository {
     /// Makes an empty repository in `store`. [`ErrorKind::AlreadyExists`] if there is one.
     pub fn create(store: Arc<dyn Store>, environment: Environment) -> Result<Self> {
+        Self::create_as(store, environment, |config| config)
+    }
+
+    /// The same for one whose packs have parity.
+    pub fn create_with_parity(store: Arc<dyn Store>, environment: Environment) -> Result<Self> {
+        Self::create_as(store, environment, Config::with_parity)
+    }
+
+    fn create_as(
+        store: Arc<dyn Store>,
+        environment: Environment,
+        choose: impl FnOnce(Config) -> Config,
+    ) -> Result<Self> {
         let repo = RepoId::random(&*environment.chance);
-        let config = Config::new(repo, environment.clock.now(), RELEASE);
+        let config = choose(Config::new(repo, environment.clock.now(), RELEASE));
         for copy in 0..CONFIG_COPIES {
             if store.create(&ObjectName::config(copy), &config.encode())? == Published::Existed {
                 let what = "there is a repository already";

@@ -1,8 +1,8 @@
 //! Room on the medium: what backups leave free, and the ballast that is given up when nothing is.
 //!
 //! A medium that is wholly full cannot even be pruned, because a prune writes before it deletes. So
-//! backups stop while a reserve is free; and since others may fill the rest, a file without contents
-//! of use, the ballast, occupies some space that can be given up.
+//! backups stop while a reserve is free; and since others may fill the rest, a file without
+//! contents of use, the ballast, occupies some space that can be given up.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::Area;
@@ -22,14 +22,14 @@ pub fn reserve_bytes(total_bytes: u64) -> u64 {
     (total_bytes / 100).clamp(RESERVE_MIN, RESERVE_MAX).min(total_bytes / 8)
 }
 
-/// How long the ballast should be. A prune writes the index anew before it deletes the old one; of a
-/// small medium it takes no more than a 32nd.
+/// How long the ballast should be. A prune writes the index anew before it deletes the old one; of
+/// a small medium it takes no more than a 32nd.
 fn ballast_bytes(total_bytes: u64, index_bytes: u64) -> u64 {
     BALLAST_MIN.saturating_add(index_bytes).min(total_bytes / 32)
 }
 
-/// Fails with [`ErrorKind::Full`] unless `bytes` can be written and the reserve stays free. A medium
-/// that has no such thing as space is never full.
+/// Fails with [`ErrorKind::Full`] unless `bytes` can be written and the reserve stays free. A
+/// medium that has no such thing as space is never full.
 pub(super) fn check_room(store: &dyn Store, bytes: u64) -> Result<()> {
     let Some(Space { free_bytes, total_bytes }) = store.space()? else { return Ok(()) };
     let reserve = reserve_bytes(total_bytes);

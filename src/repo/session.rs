@@ -269,6 +269,7 @@ fn start_writer(
         repo: repo.id(),
         chance: Arc::clone(&repo.environment().chance),
         kind,
+        has_parity: repo.config().has_parity(),
         copies,
         buffers,
         sink: Arc::<SessionIndex>::clone(index),

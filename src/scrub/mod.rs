@@ -10,6 +10,7 @@ mod levels;
 mod listing;
 mod objects;
 mod packs;
+mod parity;
 mod points;
 mod proof;
 mod ranges;

@@ -8,6 +8,7 @@ use crate::base::cancel::Cancel;
 use crate::base::id::PackId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::PointRecord;
+use crate::format::layout::ObjectName;
 use crate::repo::Repository;
 use crate::scrub::ScrubLevel;
 use crate::scrub::entries::name_damage;
@@ -15,6 +16,7 @@ use crate::scrub::health::{Health, PackDamage};
 use crate::scrub::listing::{Contents, ListedPack, confirm_missing, list_packs, read_index};
 use crate::scrub::objects::{Objects, check_objects};
 use crate::scrub::packs::PackChecks;
+use crate::scrub::parity::lacking_parity;
 use crate::scrub::points::MapWalk;
 use crate::scrub::record::Recorder;
 use crate::scrub::report::{AffectedDisk, Finding, Named, Recording, ScrubCounts, ScrubReport};
@@ -73,6 +75,8 @@ pub(super) struct Run<'a> {
     pub(super) findings: Named<Finding>,
     pub(super) counts: ScrubCounts,
     pub(super) health: Health,
+    /// Packs that have no good parity and should have, each with the reason; ascending.
+    pub(super) without_parity: Vec<(PackId, String)>,
 }
 
 impl<'a> Run<'a> {
@@ -83,6 +87,7 @@ impl<'a> Run<'a> {
             findings: Named::default(),
             counts: ScrubCounts::default(),
             health: Health::default(),
+            without_parity: Vec::new(),
         }
     }
 
@@ -112,7 +117,21 @@ impl<'a> Run<'a> {
         for pack in confirm_missing(self.repo, contents, unseen)? {
             self.health.damaged.insert(pack, PackDamage::Missing);
         }
-        checked
+        checked?;
+        self.check_parity(contents)
+    }
+
+    /// Looks at the parity of all packs. A pack that the index does not name yet need not have any.
+    fn check_parity(&mut self, contents: &Contents) -> Result<()> {
+        let (level, cancel) = (self.options.level, &self.options.cancel);
+        let lacking = lacking_parity(self.repo, &self.health.listed, level, cancel)?;
+        for (pack, error) in lacking {
+            if contents.packs.contains_key(&pack) {
+                self.findings.push(Finding::object(ObjectName::parity(pack), &error));
+            }
+            self.without_parity.push((pack, error.chain()));
+        }
+        Ok(())
     }
 
     fn report_cut_packs(&mut self) {

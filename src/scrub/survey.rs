@@ -97,6 +97,17 @@ impl Survey<'_> {
         self.contents.packs.contains_key(&pack)
     }
 
+    /// Packs that are there and have no good parity, but should have; each with the reason.
+    #[must_use]
+    pub fn packs_without_parity(&self) -> Vec<(PackId, String)> {
+        self.run.without_parity.clone()
+    }
+
+    /// Takes note that a damaged pack was made whole.
+    pub fn mark_whole(&mut self, pack: PackId) {
+        self.run.health.damaged.remove(&pack);
+    }
+
     /// What is known of these copies of a chunk. A pack that came later counts as whole.
     #[must_use]
     pub fn copies(&self, chunk: ChunkId, locations: &[Location]) -> Copies {

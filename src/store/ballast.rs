@@ -16,9 +16,9 @@ fn path(publisher: &Publisher) -> PathBuf {
     publisher.root().join(NAME)
 }
 
-/// Makes the ballast, or makes it longer. It is no object: half of one is half as good, and one that
-/// a crash takes is made again. Where files cannot occupy space unwritten, or it is full, there is
-/// none.
+/// Makes the ballast, or makes it longer. It is no object: half of one is half as good, and one
+/// that a crash takes is made again. Where files cannot occupy space unwritten, or it is full,
+/// there is none.
 pub(super) fn stow(publisher: &Publisher, bytes: u64) -> Result<()> {
     let path = path(publisher);
     let what = "cannot keep space in reserve";

@@ -1,5 +1,6 @@
 //! The directories of a repository: making them, and what is checked before they are trusted.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -27,19 +28,18 @@ pub(super) fn directories(root: &Path) -> impl Iterator<Item = PathBuf> {
     areas.into_iter().chain(pack_directories(root))
 }
 
-/// Makes all directories of an empty repository durable at `root`, which is missing or empty.
+/// Makes all directories of an empty repository durable at `root`, which is missing or empty, or
+/// has some of them and nothing in them: what an interrupted run left. Of two makers at once both
+/// come through, and the configuration has one winner.
 pub(super) fn create(root: &Path) -> Result<()> {
     make_with_parents(root)?;
     check_trust(root)?;
     check_empty(root)?;
-    // The first of these decides a race: of two makers one finds the directory taken.
-    let areas = Area::ALL.map(Area::directory).into_iter().filter(|area| !area.is_empty());
-    for directory in areas.chain([TEMP_DIRECTORY]) {
-        make_directory(&root.join(directory))?;
-    }
-    for directory in pack_directories(root) {
-        make_directory(&directory)?;
-        sync(&directory)?;
+    for directory in directories(root) {
+        match make_directory(&directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => sync(&directory)?,
+        }
     }
     sync(&root.join(Area::Packs.directory()))?;
     sync(root)
@@ -76,13 +76,24 @@ fn check_trust(root: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Denied, problem).at(root))
 }
 
+/// Fails unless there is nothing at `root` but empty directories of a repository.
 fn check_empty(root: &Path) -> Result<()> {
-    let what = "cannot look into the directory";
-    for entry in root.read_dir().context(what, root)? {
-        // The root of an ext4 file system is never quite empty.
-        if entry.context(what, root)?.file_name() != OsStr::new("lost+found") {
-            let what = "the directory is not empty";
-            return Err(Error::new(ErrorKind::AlreadyExists, what).at(root));
+    let ours: HashSet<PathBuf> = directories(root).collect();
+    let mut todo = vec![root.to_owned()];
+    while let Some(directory) = todo.pop() {
+        let what = "cannot look into the directory";
+        for entry in directory.read_dir().context(what, &directory)? {
+            let path = entry.context(what, &directory)?.path();
+            // The root of an ext4 file system is never quite empty.
+            if directory == root && path.file_name() == Some(OsStr::new("lost+found")) {
+                continue;
+            }
+            let is_directory = path.symlink_metadata().is_ok_and(|about| about.is_dir());
+            if !is_directory || !ours.contains(&path) {
+                let what = "the directory is not empty";
+                return Err(Error::new(ErrorKind::AlreadyExists, what).at(root));
+            }
+            todo.push(path);
         }
     }
     Ok(())

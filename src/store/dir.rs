@@ -102,7 +102,7 @@ impl DirStore {
     /// packs at once are rather on a medium that is not mounted.
     fn check_may_be_missing(&self, area: Area, directory: &Path) -> Result<()> {
         let needed = match area {
-            Area::Index | Area::Quarantine => self.path(),
+            Area::Index | Area::Parity | Area::Quarantine => self.path(),
             Area::Packs => directory.parent().unwrap_or(self.path()),
             _ => directory,
         };
@@ -194,6 +194,12 @@ impl Store for DirStore {
         Ok(())
     }
 
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        self.publisher.replace(name, bytes)?;
+        self.handles.forget(name);
+        Ok(())
+    }
+
     fn missing_directories(&self) -> Result<Vec<String>> {
         let missing = create::directories(self.path()).filter(|path| !path.exists());
         let below = |path: PathBuf| {
@@ -212,7 +218,7 @@ impl Store for DirStore {
 
     fn barrier(&self, area: Area) -> Result<()> {
         let mut directories = self.directories(area);
-        if matches!(area, Area::Packs | Area::Index | Area::Quarantine) {
+        if publish::is_made_on_demand(area) {
             directories.retain(|directory| directory.exists());
         }
         let syncer = self.publisher.syncer();
@@ -315,9 +321,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("lost+found")).unwrap();
         DirStore::create(temp.path()).unwrap();
-        assert_eq!(kind_of(DirStore::create(temp.path())), Some(ErrorKind::AlreadyExists));
+        fs::remove_dir(temp.path().join("packs/7f")).unwrap();
+        DirStore::create(temp.path()).unwrap();
+        assert!(temp.path().join("packs/7f").exists(), "what was begun is completed");
         let file = temp.path().join("config.0");
         fs::write(&file, "").unwrap();
+        assert_eq!(kind_of(DirStore::create(temp.path())), Some(ErrorKind::AlreadyExists));
         assert_eq!(kind_of(DirStore::create(&file)), Some(ErrorKind::Invalid));
     }
 

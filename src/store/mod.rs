@@ -84,6 +84,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// the new one, or both.
     fn set_aside(&self, name: &ObjectName) -> Result<()>;
 
+    /// Puts `bytes` in the place of an object that is damaged, which goes to the quarantine, or of
+    /// one that is missing. Durable when it returns. After a crash in between the name leads to the
+    /// old object or to the new one.
+    ///
+    /// Not for objects that may be whole: whoever reads one must not see it change.
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()>;
+
     /// Directories of the repository that are missing, as paths below its root, where the medium
     /// has such things.
     fn missing_directories(&self) -> Result<Vec<String>> {
@@ -189,6 +196,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn set_aside(&self, name: &ObjectName) -> Result<()> {
         (**self).set_aside(name)
+    }
+
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        (**self).replace(name, bytes)
     }
 
     fn missing_directories(&self) -> Result<Vec<String>> {

@@ -31,6 +31,7 @@ use crate::store::{Published, Staged, sys};
 pub(super) const TEMP_DIRECTORY: &str = "tmp";
 const OBJECT_MODE: u32 = 0o400;
 const DIRECTORY_MODE: u32 = 0o700;
+const NOT_MOVED: &str = "cannot move the object to the quarantine";
 /// A sweep may take a new temporary file away before its maker locks it; the next try has a new
 /// name.
 const TEMP_TRIES: usize = 8;
@@ -126,7 +127,7 @@ impl Publisher {
         let directory = path.parent().unwrap_or(&self.root);
         let opened = File::open(directory);
         let is_missing = opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        if !is_missing || !matches!(area, Area::Packs | Area::Index | Area::Quarantine) {
+        if !is_missing || !is_made_on_demand(area) {
             return opened.context("cannot open the directory", directory);
         }
         self.make_directory(directory)?;
@@ -149,22 +150,53 @@ impl Publisher {
     pub(super) fn set_aside(&self, name: &ObjectName) -> Result<()> {
         self.syncer.check()?;
         let source = self.path_of(name);
-        let what = "cannot move the object to the quarantine";
+        self.move_aside(name)?;
+        remove(&source).context(NOT_MOVED, &source)?;
+        match source.parent() {
+            Some(directory) if directory.exists() => self.syncer.sync_directory(directory),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a file with these bytes in the place of an object, which has another name by then.
+    pub(super) fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        self.syncer.check()?;
+        let target = self.path_of(name);
+        // Only a file with a name can take the place of another one.
+        let (mut file, temp) = named_file(&self.root.join(TEMP_DIRECTORY))?;
+        self.hand_over(&file);
+        let replaced = file
+            .write_all(bytes)
+            .context("cannot write an object", &target)
+            .and_then(|()| self.syncer.sync(&file, &target))
+            .and_then(|()| self.move_aside(name))
+            .and_then(|()| self.open_directory_of(&target, name.area()))
+            .and_then(|directory| {
+                std::fs::rename(&temp, &target).context("cannot name the object", &target)?;
+                self.syncer.sync(&directory, &target)
+            });
+        // What cannot be removed now, a sweep removes.
+        let _ = remove(&temp);
+        replaced
+    }
+
+    /// Gives an object a second name in the quarantine, durably; something that is no file only
+    /// that. There may be no such object.
+    fn move_aside(&self, name: &ObjectName) -> Result<()> {
+        let source = self.path_of(name);
         let about = match source.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            about => about.context(what, &source)?,
+            about => about.context(NOT_MOVED, &source)?,
         };
         let first = self.path_of(&ObjectName::quarantined(name, 0));
         let quarantine = self.open_directory_of(&first, Area::Quarantine)?;
-        for number in 0.. {
-            let target = self.path_of(&ObjectName::quarantined(name, number));
-            if move_to_free_name(&source, &about, &target).context(what, &source)? {
-                self.syncer.sync(&quarantine, &target)?;
+        let names = (0..).map(|number| self.path_of(&ObjectName::quarantined(name, number)));
+        for target in names {
+            if move_to_free_name(&source, &about, &target).context(NOT_MOVED, &source)? {
                 break;
             }
         }
-        remove(&source).context(what, &source)?;
-        self.syncer.sync_directory(source.parent().unwrap_or(&self.root))
+        self.syncer.sync(&quarantine, &first)
     }
 
     /// Removes the temporary files of publishers that were killed. A living one holds its own
@@ -184,6 +216,12 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// Whether the directory of an area is made when it is needed: it may be thrown away while it is
+/// empty, or a repository is older than the area.
+pub(super) fn is_made_on_demand(area: Area) -> bool {
+    matches!(area, Area::Packs | Area::Parity | Area::Index | Area::Quarantine)
 }
 
 /// Makes a directory that only its owner may enter.

@@ -36,6 +36,27 @@ fn a_directory_that_is_in_use_is_refused() {
 }
 
 #[test]
+fn an_init_that_was_cut_off_is_run_again_or_completed_by_a_repair() {
+    let lab = Lab::new();
+    // Before the first copy of the configuration there is no repository yet.
+    for copy in ["config.0", "config.1", "config.2"] {
+        fs::remove_file(lab.repo().join(copy)).unwrap();
+    }
+    fs::remove_file(lab.repo().join("ballast")).unwrap_or_default();
+    fs::remove_dir_all(lab.repo().join("packs/7f")).unwrap();
+    fs::remove_dir(lab.repo().join("tmp")).unwrap();
+    lab.run(["list"]).expect(1);
+    lab.run(["init", "--parity"]).expect(0);
+    lab.run(["scrub"]).expect(0);
+    lab.run(["init"]).expect(1);
+    for copy in ["config.1", "config.2"] {
+        fs::remove_file(lab.repo().join(copy)).unwrap();
+    }
+    lab.run(["repair", "--apply"]).expect(0);
+    lab.run(["scrub"]).expect(0);
+}
+
+#[test]
 fn without_a_repository_the_two_ways_to_name_one_are_told() {
     let lab = Lab::empty();
     for variable in [None, Some("")] {

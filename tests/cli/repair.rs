@@ -70,6 +70,11 @@ fn reports_of_repairs_have_the_keys_that_the_page_promises() {
     fs::remove_file(&commit).unwrap();
     fs::write(&commit, "no commit").unwrap();
     let unhealed = lab.run(["repair", "--json"]).expect(3).json();
-    let answers = [directories, damaged, healed, unhealed].map(without_empty_lists);
+    let protected = Lab::empty();
+    protected.run(["init", "--parity"]).expect(0);
+    protected.back_up("web", &noise(2 * MIB, 1));
+    damage::flip_a_byte_of_the_largest_pack(&protected);
+    let parity = protected.run(["repair", "--apply", "--json"]).expect(0).json();
+    let answers = [directories, damaged, healed, unhealed, parity].map(without_empty_lists);
     assert_promised("### `backstop repair`", &answers);
 }

@@ -18,6 +18,7 @@ use backstop::format::pack::{
     FOOTER_FIELDS, PACK_FOOTER_LEN, PACK_HEADER_LEN, PackFooter, PackHeader, TABLE_ROW_LEN,
     TableRow, encode_trailer,
 };
+use backstop::format::parity::{Parity, RECOVERY_SHARDS};
 use backstop::format::segment::{IndexEntry, PAGE_BODY_LEN, SegmentFooter};
 use backstop::format::session::SessionRecord;
 
@@ -40,6 +41,7 @@ pub(crate) const BINARY: &[(&str, Check)] = &[
     ("entry head", entry_head),
     ("pack", pack),
     ("map node", map_node),
+    ("parity", parity),
     ("segment footer", segment_footer),
     ("index entry", index_entry),
 ];
@@ -123,6 +125,12 @@ pub(crate) fn map_node(bytes: &[u8]) {
     let Ok(node) = MapNode::decode(bytes) else { return };
     assert_eq!(node.encode(), bytes);
     assert_eq!(node.present().count() == 0, node.is_hole());
+}
+
+pub(crate) fn parity(bytes: &[u8]) {
+    let Ok(parity) = Parity::decode(bytes) else { return };
+    assert_eq!(parity.encode(), bytes);
+    assert_eq!(parity.recovery_shards().count(), RECOVERY_SHARDS);
 }
 
 /// Takes the bytes, cut or filled with zeros, as the body of the footer page.

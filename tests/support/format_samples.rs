@@ -19,9 +19,11 @@ use backstop::format::journal::{EngineNote, EngineThing};
 use backstop::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten};
 use backstop::format::mapnode::MapNode;
 use backstop::format::pack::{PackHeader, TableRow, encode_trailer};
+use backstop::format::parity::Parity;
 use backstop::format::segment::{IndexEntry, PAGE_BODY_LEN, PAGE_LEN, SegmentFooter};
 use backstop::format::segment::{bucket, page_check};
 use backstop::format::session::{SessionKind, SessionRecord};
+use backstop::pack::parity_of;
 
 /// A zstd frame of one RLE block, made by hand: other encoders may make another one.
 pub(crate) const LETTERS_FRAME: [u8; 11] =
@@ -139,6 +141,12 @@ pub(crate) fn map_pack() -> (Vec<u8>, Vec<TableRow>) {
     let nodes = [root_map().encode(), data_map().encode()];
     let entries = nodes.map(|node| entry(EntryKind::MapNode, &node, &[(SliceCodec::Raw, &node)]));
     pack(EntryKind::MapNode, 0x66, &entries)
+}
+
+/// The parity of the pack of data.
+pub(crate) fn parity() -> Parity {
+    let (pack, _) = data_pack();
+    parity_of(repo(), pack_id(&pack), &pack).expect("the parity of a small pack")
 }
 
 pub(crate) fn pack_id(pack: &[u8]) -> PackId {

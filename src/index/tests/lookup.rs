@@ -207,6 +207,10 @@ impl Store for Listing {
         unreachable!()
     }
 
+    fn replace(&self, _: &ObjectName, _: &[u8]) -> Result<()> {
+        unreachable!()
+    }
+
     fn barrier(&self, _: Area) -> Result<()> {
         unreachable!()
     }

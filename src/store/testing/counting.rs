@@ -123,6 +123,10 @@ impl<S: Store> Store for CountingStore<S> {
         self.inner.set_aside(name)
     }
 
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        self.inner.replace(name, bytes)
+    }
+
     fn missing_directories(&self) -> Result<Vec<String>> {
         self.inner.missing_directories()
     }

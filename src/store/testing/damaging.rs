@@ -300,6 +300,11 @@ impl<S: Store> Store for DamagingStore<S> {
         self.inner.set_aside(name)
     }
 
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        plan(&self.plan).damage.remove(name);
+        self.inner.replace(name, bytes)
+    }
+
     fn missing_directories(&self) -> Result<Vec<String>> {
         self.inner.missing_directories()
     }

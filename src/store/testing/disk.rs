@@ -62,6 +62,11 @@ impl Disk {
         is_free
     }
 
+    /// Names a file, in the place of whatever has the name.
+    pub(super) fn relink(&mut self, file: FileNumber, name: &ObjectName) {
+        self.change(name, Some(file));
+    }
+
     /// Takes a name away, if it is there.
     pub(super) fn unlink(&mut self, name: &ObjectName) {
         if self.names.contains_key(name) {

@@ -160,6 +160,21 @@ impl MemoryStore {
         Ok(MemoryStaged { store: self.clone(), file, is_torn: false })
     }
 
+    /// Gives an object a second name in the quarantine; whether there is such an object. Its bytes
+    /// are durable, so a file of the same bytes is the same as far as anybody can see.
+    fn copy_aside(&self, name: &ObjectName) -> Result<bool> {
+        let mut state = self.step()?;
+        let Some(bytes) = state.disk.bytes(name).map(<[u8]>::to_vec) else { return Ok(false) };
+        let file = state.disk.make_file();
+        state.disk.append(file, &bytes);
+        state.disk.sync_file(file);
+        let mut free = (0..).map(|number| ObjectName::quarantined(name, number));
+        let aside = free.find(|aside| state.disk.link(file, aside));
+        drop(state);
+        aside.map_or(Ok(()), |aside| self.sync_directory(&directory_of(&aside)))?;
+        Ok(true)
+    }
+
     fn hold(&self, name: &ObjectName) -> Box<dyn Held> {
         Box::new(MemoryHeld { store: self.clone(), name: name.clone() })
     }
@@ -203,19 +218,23 @@ impl Store for MemoryStore {
     }
 
     fn set_aside(&self, name: &ObjectName) -> Result<()> {
-        let mut state = self.step()?;
-        let Some(bytes) = state.disk.bytes(name).map(<[u8]>::to_vec) else { return Ok(()) };
-        // The same file as far as anybody can see: a second name for bytes that are durable.
-        let file = state.disk.make_file();
-        state.disk.append(file, &bytes);
-        state.disk.sync_file(file);
-        let free = (0..).map(|number| ObjectName::quarantined(name, number));
-        let aside = free.into_iter().find(|aside| state.disk.link(file, aside));
-        drop(state);
-        if let Some(aside) = aside {
-            self.sync_directory(&directory_of(&aside))?;
+        if self.copy_aside(name)? {
+            self.step()?.disk.unlink(name);
+            self.sync_directory(&directory_of(name))?;
         }
-        self.step()?.disk.unlink(name);
+        Ok(())
+    }
+
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        let mut staged = self.begin()?;
+        staged.append(bytes)?;
+        let mut state = self.step()?;
+        if state.omit != Omit::FileSync {
+            state.disk.sync_file(staged.file);
+        }
+        drop(state);
+        self.copy_aside(name)?;
+        self.step()?.disk.relink(staged.file, name);
         self.sync_directory(&directory_of(name))
     }
 
