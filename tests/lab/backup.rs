@@ -79,6 +79,13 @@ fn a_stopped_vm_is_backed_up_whole_and_the_engine_is_as_before() {
     assert_equal(&lab, "web01", &["web01_Disk1", "web01_Disk2"]);
     assert_nothing_is_left(&lab);
     assert_eq!(checkpoints(&lab, "web01"), [engine["checkpoint_id"].as_str().unwrap()]);
+    let write = json!([{"op": "write", "offset": 5_000_000, "length": 70_000, "pattern": 7}]);
+    lab.order("write", &json!({"disk": "web01_Disk1", "changes": write}));
+    let point = &back_up(&lab, 0, &["web01"])["vms"][0]["point"];
+    let read: Vec<_> = (0..2).map(|disk| &point["disks"][disk]["engine"]["read"]).collect();
+    assert_eq!(read, ["incremental", "full"]);
+    assert_equal(&lab, "web01", &["web01_Disk1", "web01_Disk2"]);
+    assert_nothing_is_left(&lab);
 }
 
 #[test]

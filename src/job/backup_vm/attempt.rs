@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::PointRecord;
-use crate::format::engine::{BackupKind, ConsistencyRecord, EngineDisk, EngineRecord};
+use crate::format::engine::{BackupKind, ConsistencyRecord, DiskRead, EngineDisk, EngineRecord};
 use crate::ingest::{BackupOptions, BackupRun, PointFacts};
 use crate::job::backup_vm::Subject;
 use crate::job::backup_vm::disk::{DiskWork, Wire};
@@ -131,8 +131,9 @@ impl Work<'_> {
                 let what = format!("the engine does not show the disk {} any more", disk.name);
                 return Err(Error::new(ErrorKind::Remote, what).into());
             };
-            if let Read::Full(reason) = &read {
-                shape.full_reason = Some(reason.clone());
+            match &read {
+                Read::Full(reason) => shape.full_reason = Some(reason.clone()),
+                Read::Changes(_) => shape.read = DiskRead::Incremental,
             }
             let disk = DiskWork { work: self, started, name, shape, read };
             disk.store(run, wire)?;
