@@ -30,6 +30,7 @@ use backstop::format::lists::{Condemned, Damaged, Forgotten};
 use backstop::format::mapnode::MapNode;
 use backstop::format::session::SessionRecord;
 use backstop::format::{self, entry, envelope, mapnode, pack, segment};
+use backstop::format::vm_config::{VM_CONFIG_VERSION, VmConfig};
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use page::{Page, PageField};
@@ -221,6 +222,21 @@ fn the_pages_of_small_objects_list_their_fields_and_show_their_bytes() {
         Forgotten::encode,
         Forgotten::decode,
     );
+}
+
+#[test]
+fn the_page_of_a_vm_lists_the_members_and_shows_a_configuration() {
+    let (page, config) = (Page::load("vm.md"), samples::vm_config());
+    let vector = page.json("vm");
+    let written: serde_json::Value = serde_json::from_slice(&config.encode()).expect("valid JSON");
+    assert_eq!(vector, written);
+    assert_eq!(VmConfig::decode(vector.to_string().as_bytes()), Ok(config));
+    assert_eq!(vector["version"], VM_CONFIG_VERSION);
+    let mut paths = BTreeSet::new();
+    json_paths(&vector, "", &mut paths);
+    // The members of `vm` are the engine's.
+    paths.retain(|path| !path.starts_with("vm."));
+    assert_eq!(page.json_fields("Document"), paths);
 }
 
 #[test]

@@ -63,6 +63,7 @@ const CRATE_HOMES: &[crates::Home] = &[
     ("libc", &["src/store/", "src/ingest/", "src/restore/", "src/fuse/", "src/cli/sys.rs"]),
     ("log", &["src/fuse/", "src/ovirt/", "src/job/", "src/cli/"]),
     ("memmap2", &["src/store/mapped.rs"]),
+    ("quick_xml", &["src/ovirt/configuration/ovf.rs"]),
     ("rayon", &["src/ingest/", "src/restore/", "src/scrub/"]),
     ("reed_solomon_simd", &["src/pack/parity.rs"]),
     ("reqwest", &["src/ovirt/client/"]),

@@ -15,3 +15,4 @@ pub mod pack;
 pub mod parity;
 pub mod segment;
 pub mod session;
+pub mod vm_config;

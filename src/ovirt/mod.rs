@@ -7,6 +7,7 @@
 //! | [`client`], [`poll`] | requests to the engine, the session around them, and waiting |
 //! | [`wire`] | the engine's documents as values |
 //! | [`facts`], [`gather`] | everything that decides about a VM; collecting it without a trace |
+//! | [`configuration`] | what a restore needs to make a VM again, without secrets |
 //! | [`eligibility`] | from facts to findings: pure |
 //! | [`mod@backup`] | backups as the engine sees them: begin, wait, finalize, checkpoints |
 //! | [`ticket`] | image transfers as the engine sees them: begin, keep open, end |
@@ -17,6 +18,7 @@ pub mod address;
 pub mod backup;
 pub mod check;
 pub mod client;
+pub mod configuration;
 pub mod eligibility;
 pub mod facts;
 pub mod gather;

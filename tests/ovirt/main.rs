@@ -3,6 +3,7 @@
 mod backup;
 mod changes;
 mod client;
+mod configuration;
 mod daemon;
 mod gather;
 mod page;

@@ -23,6 +23,7 @@ use backstop::format::parity::Parity;
 use backstop::format::segment::{IndexEntry, PAGE_BODY_LEN, PAGE_LEN, SegmentFooter};
 use backstop::format::segment::{bucket, page_check};
 use backstop::format::session::{SessionKind, SessionRecord};
+use backstop::format::vm_config::{AttachedDisk, Named, Nic, VmConfig};
 use backstop::pack::parity_of;
 
 /// A zstd frame of one RLE block, made by hand: other encoders may make another one.
@@ -372,4 +373,37 @@ pub(crate) fn damaged() -> Damaged {
 
 pub(crate) fn forgotten() -> Forgotten {
     Forgotten { point: previous_id(), time: time() }
+}
+
+pub(crate) fn vm_config() -> VmConfig {
+    let named = |n, name: &str| Some(Named { id: uuid(n), name: name.to_owned() });
+    let vm = r#"{"id":"6f5e0000-0000-4000-8000-000000000001","memory":"2147483648","name":"web"}"#;
+    let mut config = VmConfig::new(serde_json::from_str(vm).expect("members"));
+    config.cluster = named(8, "Default");
+    config.nics = vec![Nic {
+        id: uuid(9),
+        name: "nic1".to_owned(),
+        interface: "virtio".to_owned(),
+        mac: Some("56:6f:00:00:00:01".to_owned()),
+        linked: true,
+        plugged: true,
+        profile: named(10, "ovirtmgmt"),
+        network: named(11, "ovirtmgmt"),
+    }];
+    config.disks = vec![AttachedDisk {
+        id: uuid(2),
+        name: "root".to_owned(),
+        interface: "virtio_scsi".to_owned(),
+        bootable: true,
+        active: true,
+        read_only: false,
+        pass_discard: false,
+        shareable: false,
+        size_bytes: Some(1_310_720),
+        storage_domain: named(3, "nfs1"),
+    }];
+    config.ovf = Some("<ovf:Envelope xmlns:ovf=\"...\"/>".to_owned());
+    config.taken_out = vec!["the script of the first start".to_owned()];
+    config.warnings = vec!["the VM has a TPM".to_owned()];
+    config
 }

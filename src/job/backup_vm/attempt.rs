@@ -18,6 +18,7 @@ use crate::ovirt::backup::begin::demand_ready;
 use crate::ovirt::backup::checkpoints;
 use crate::ovirt::backup::shape::shapes;
 use crate::ovirt::backup::tag::Tag;
+use crate::ovirt::configuration;
 use crate::ovirt::facts::DiskFacts;
 use crate::ovirt::wire::{BackupMode, VmStatus};
 
@@ -88,6 +89,7 @@ impl Work<'_> {
     fn store(&self, run: &mut BackupRun, full: Option<String>) -> Attempted<(Started, PointFacts)> {
         let Work { subject, .. } = self;
         let engine = subject.site.engine;
+        let warnings = self.store_configuration(run)?;
         let mut shapes = shapes(engine, subject.vm())?;
         let base = match full {
             Some(reason) => Base::Nothing(reason),
@@ -105,7 +107,7 @@ impl Work<'_> {
         let stored = stored.and_then(|()| Ok(demand_ready(engine, subject.vm(), &started.id)?));
         match stored {
             Ok(()) => {
-                let facts = self.facts(&started, wire);
+                let facts = self.facts(&started, wire, warnings);
                 Ok((started, facts))
             }
             Err(broken) => {
@@ -114,6 +116,13 @@ impl Work<'_> {
                 Err(broken)
             }
         }
+    }
+
+    /// Stores the configuration of the VM, and tells what is missing from it.
+    fn store_configuration(&self, run: &mut BackupRun) -> Result<Vec<String>> {
+        let config = configuration::capture(self.subject.site.engine, self.subject.vm())?;
+        run.store_configuration(&config.encode(), true)?;
+        Ok(config.warnings)
     }
 
     fn store_disks(
@@ -142,7 +151,7 @@ impl Work<'_> {
     }
 
     /// What the restore point says about the engine.
-    fn facts(&self, started: &Started, wire: Wire) -> PointFacts {
+    fn facts(&self, started: &Started, wire: Wire, warnings: Vec<String>) -> PointFacts {
         let Work { subject, .. } = self;
         let kind = match (started.ready.is_hybrid, &subject.facts.vm.status) {
             (true, _) => BackupKind::Hybrid,
@@ -163,7 +172,7 @@ impl Work<'_> {
             },
             transports: wire.transports.into_iter().collect(),
             fallbacks: started.fallbacks.iter().cloned().chain(wire.fallbacks).collect(),
-            warnings: Vec::new(),
+            warnings,
             received_bytes: counts.received_bytes,
             sent_bytes: counts.sent_bytes,
             sites: subject.options().sites.clone(),

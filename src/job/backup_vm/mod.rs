@@ -5,13 +5,14 @@
 //! | 1 | facts, and all rules; what killed runs have left counts as gone | nothing happened |
 //! | 2 | those leftovers are ended | as 1 |
 //! | 3 | the VM is locked and the session registered | the next session clears it |
-//! | 4 | the backup of the engine begins; it is written down before | leftovers, for the next run |
-//! | 5 | disk by disk: a transfer opens, the disk is stored, the transfer is finished | as 4 |
-//! | 6 | the restore point is committed | it exists; leftovers as in 4 |
-//! | 7 | the backup of the engine is finalized | the restore point exists |
-//! | 8 | checkpoints of earlier runs go | as 7 |
+//! | 4 | the configuration of the VM is stored: the engine gives none later | as 3 |
+//! | 5 | the backup of the engine begins; it is written down before | leftovers, for the next run |
+//! | 6 | disk by disk: a transfer opens, the disk is stored, the transfer is finished | as 5 |
+//! | 7 | the restore point is committed | it exists; leftovers as in 5 |
+//! | 8 | the backup of the engine is finalized | the restore point exists |
+//! | 9 | checkpoints of earlier runs go | as 8 |
 //!
-//! Whatever fails after 4 ends the transfers, waits for them, and finalizes the backup, also when
+//! Whatever fails after 5 ends the transfers, waits for them, and finalizes the backup, also when
 //! the end of the run was asked for.
 
 mod attempt;

@@ -59,7 +59,7 @@ impl Domains<'_> {
     fn named(&mut self, id: &str) -> Result<StorageDomain> {
         if !self.names.contains_key(id) {
             let path = ApiPath::new(&["storagedomains", id]);
-            let found: Option<wire::StorageDomain> = self.engine.find(&path)?;
+            let found: Option<wire::Named> = self.engine.find(&path)?;
             let name = found.map(|domain| domain.name).unwrap_or_default();
             self.names.insert(id.to_owned(), name);
         }

@@ -177,9 +177,9 @@ pub struct StorageDomainLinks {
     pub storage_domain: Vec<Link>,
 }
 
-/// A storage domain.
+/// Anything that has a name: a storage domain, a cluster, a network.
 #[derive(Debug, Clone, Deserialize)]
-pub struct StorageDomain {
+pub struct Named {
     /// Its name.
     #[serde(default)]
     pub name: String,
@@ -188,6 +188,46 @@ pub struct StorageDomain {
 /// The storage behind a direct LUN; that it is there is what matters.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LunStorage {}
+
+/// A network card of a VM.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Nic {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// How the VM sees it.
+    #[serde(default)]
+    pub interface: String,
+    /// Its address.
+    pub mac: Option<Mac>,
+    /// Whether its link is up.
+    #[serde(default, deserialize_with = "truth")]
+    pub linked: Option<bool>,
+    /// Whether it is plugged in.
+    #[serde(default, deserialize_with = "truth")]
+    pub plugged: Option<bool>,
+    /// How it belongs to a network.
+    pub vnic_profile: Option<Link>,
+}
+
+/// An address of a network card.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Mac {
+    /// As text.
+    pub address: String,
+}
+
+/// How network cards belong to a network.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct VnicProfile {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// The network.
+    pub network: Option<Link>,
+}
 
 /// A snapshot of a VM.
 #[derive(Debug, Clone, Deserialize)]
@@ -311,6 +351,7 @@ list!(HostList, host, Host);
 list!(DiskList, disk, Disk);
 list!(CheckpointList, checkpoint, Checkpoint);
 list!(EventList, event, Event);
+list!(NicList, nic, Nic);
 
 #[cfg(test)]
 mod tests {

@@ -14,8 +14,8 @@ mod words;
 pub use daemon::{Abilities, ImageChange, ImageChecksum, ImageExtent};
 pub use documents::{
     Api, Attachment, AttachmentList, Backup, BackupList, Checkpoint, CheckpointList, Cluster, Disk,
-    DiskList, Event, EventList, Host, HostList, Initialization, Link, Snapshot, SnapshotList,
-    StorageDomain, Transfer, TransferList, Version, Vm, VmList,
+    DiskList, Event, EventList, Host, HostList, Initialization, Link, Named, Nic, NicList,
+    Snapshot, SnapshotList, Transfer, TransferList, Version, Vm, VmList, VnicProfile,
 };
 pub use requests::{DiskRefs, IdRef, NewBackup, NewTransfer};
 pub use scalar::{HasText, TicketUrl};
