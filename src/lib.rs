@@ -61,6 +61,7 @@ pub mod monitor;
 pub mod ovirt;
 pub mod pack;
 pub mod point;
+pub mod prune;
 pub mod repair;
 pub mod repo;
 pub mod restore;

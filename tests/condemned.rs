@@ -32,7 +32,8 @@ fn a_backup_stores_again_what_lies_in_a_condemned_pack() {
     let (repo, disk) = repo_with_point();
     let store = repo.store();
     let old = packs(&**store);
-    let condemned = Condemned { packs: old.iter().filter_map(ObjectName::pack_id).collect() };
+    let packs = old.iter().filter_map(ObjectName::pack_id).collect();
+    let condemned = Condemned { packs, ..Condemned::default() };
     let name = ObjectName::condemned(SessionId::from_bytes([9; 16]));
     let _created = store.create(&name, &condemned.encode()).unwrap();
     let point = back_up_bytes(&repo, "vm", &disk).unwrap();

@@ -14,7 +14,7 @@ use backstop::error::ErrorKind;
 use backstop::format::commit::{Decision, PointRecord};
 use backstop::format::entry::EntryKind;
 use backstop::format::layout::{Area, ObjectName};
-use backstop::format::lists::{Condemned, Damaged, Forgotten};
+use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::ingest::back_up;
 use backstop::repo::{BackupSession, Repository};
 use backstop::scrub::{AffectedDisk, Finding, Recording, ScrubLevel, ScrubReport};
@@ -110,6 +110,7 @@ fn every_flipped_bit_of_every_small_object_is_found_at_the_first_level() {
     let time = points[0].0.time;
     for (name, bytes) in [
         (ObjectName::forgotten(id), Forgotten { point: id, time }.encode()),
+        (ObjectName::hold(id), Hold { point: id, time, note: String::new() }.encode()),
         (ObjectName::condemned(id), Condemned::default().encode()),
         (ObjectName::damaged(id), Damaged::default().encode()),
         (ObjectName::commit("00".repeat(16).parse().unwrap()), Decision::Fenced.encode()),

@@ -13,7 +13,7 @@ use backstop::format::commit::Decision;
 use backstop::format::config::Config;
 use backstop::format::entry::EntryHead;
 use backstop::format::envelope::ENVELOPE_LEN;
-use backstop::format::lists::{Condemned, Damaged, Forgotten};
+use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::parity::Parity;
 use backstop::format::segment::INDEX_ENTRY_LEN;
@@ -119,6 +119,7 @@ fn payloads() -> Vec<Vec<u8>> {
         samples::forgotten().encode(),
         samples::committed_vm().encode(),
         samples::engine_note().encode(),
+        samples::hold().encode(),
     ];
     objects.map(|object| object[ENVELOPE_LEN..].to_vec()).to_vec()
 }
@@ -147,6 +148,7 @@ fn bound_memory(bytes: &[u8]) {
     bound("forgotten", json, &|| drop(Forgotten::decode(bytes)));
     bound("condemned", json, &|| drop(Condemned::decode(bytes)));
     bound("damaged", json, &|| drop(Damaged::decode(bytes)));
+    bound("hold", json, &|| drop(Hold::decode(bytes)));
 }
 
 /// Times in the two right spellings, and in many that are nearly right.
@@ -214,7 +216,7 @@ proptest! {
 
     #[test]
     fn texts_like_names_and_times_parse_in_one_spelling(
-        name in "[0-9a-f]{32}(\\.condemned)?|[0-9a-f]{64}|config\\.[0-3]",
+        name in "[0-9a-f]{32}((\\.[0-9]{1,3})?\\.condemned)?|[0-9a-f]{64}|config\\.[0-3]",
         time in TIME_LIKE,
         any_text in ".{0,40}",
     ) {

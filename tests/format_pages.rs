@@ -26,7 +26,7 @@ use backstop::format::config::{CONFIG_COPIES, Config};
 use backstop::format::entry::{ENTRY_LEN_MAX, EntryHead};
 use backstop::format::journal::EngineNote;
 use backstop::format::layout::{Area, ObjectName};
-use backstop::format::lists::{Condemned, Damaged, Forgotten};
+use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::session::SessionRecord;
 use backstop::format::{self, entry, envelope, mapnode, pack, segment};
@@ -95,6 +95,7 @@ fn the_page_of_the_envelope_lists_every_kind() {
         samples::condemned().encode(),
         samples::damaged().encode(),
         samples::engine_note().encode(),
+        samples::hold().encode(),
     ] {
         let tag: Vec<_> = object[8..12].iter().map(|byte| format!("{byte:02x}")).collect();
         kinds.push((String::from_utf8_lossy(&object[8..12]).into_owned(), tag.join(" ")));
@@ -120,7 +121,12 @@ fn the_overview_lists_every_path() {
         of_session(ObjectName::session(id)),
         of_session(ObjectName::commit(id)),
         of_session(ObjectName::forgotten(id)),
-        of_session(ObjectName::condemned(id)),
+        of_session(ObjectName::hold(id)),
+        format!(
+            "{}, {}",
+            of_session(ObjectName::condemned(id)),
+            of_session(ObjectName::condemned_part(id, 1)).replace(".1.", ".<part>.")
+        ),
         of_session(ObjectName::damaged(id)),
         of_session(ObjectName::engine_note(id, 1)).replace(".1", ".<n>"),
         format!("{}/<vm key>", Area::Locks.directory()),
@@ -222,6 +228,7 @@ fn the_pages_of_small_objects_list_their_fields_and_show_their_bytes() {
         Forgotten::encode,
         Forgotten::decode,
     );
+    check_small(("lists.md", Some("Held"), "hold"), &samples::hold(), Hold::encode, Hold::decode);
 }
 
 #[test]

@@ -197,7 +197,8 @@ fn spoil(repo: &Repository, condemn: bool, damage: &BTreeSet<u64>) {
         let packs = store.list(Area::Packs).unwrap();
         let packs = packs.iter().filter_map(ObjectName::pack_id).collect();
         let name = ObjectName::condemned(SessionId::from_bytes([9; 16]));
-        let _created = store.create(&name, &Condemned { packs }.encode()).unwrap();
+        let _created =
+            store.create(&name, &Condemned { packs, ..Condemned::default() }.encode()).unwrap();
     }
 }
 

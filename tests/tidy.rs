@@ -58,7 +58,7 @@ const CRATE_HOMES: &[crates::Home] = &[
     ("getrandom", &["src/base/chance.rs"]),
     ("httparse", &["src/ovirt/transfer/http.rs"]),
     ("indicatif", &["src/cli/"]),
-    ("jiff", &["src/base/clock.rs"]),
+    ("jiff", &["src/base/clock.rs", "src/base/zone.rs"]),
     // Numbers and flags; calls need `unsafe`, which has homes of its own.
     ("libc", &["src/store/", "src/ingest/", "src/restore/", "src/fuse/", "src/cli/sys.rs"]),
     ("log", &["src/fuse/", "src/ovirt/", "src/job/", "src/cli/"]),

@@ -13,3 +13,4 @@ pub mod secret;
 pub mod sync;
 pub mod units;
 pub mod verified;
+pub mod zone;

@@ -6,9 +6,9 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Reads `90s`, `15m`, `2h`, `7d`, `4w`.
+/// Reads `90s`, `15m`, `2h`, `7d`, `4w`, `1y`. A day has 24 hours, a year 365 days.
 pub(super) fn parse(typed: &str) -> Result<Duration, String> {
-    let error = || format!("{typed:?} is no duration: write it like 90s, 15m, 2h, 7d or 4w");
+    let error = || format!("{typed:?} is no duration: write it like 90s, 15m, 2h, 7d, 4w or 1y");
     let unit = typed.chars().next_back().ok_or_else(error)?;
     let seconds = match unit {
         's' => 1,
@@ -16,6 +16,7 @@ pub(super) fn parse(typed: &str) -> Result<Duration, String> {
         'h' => HOUR,
         'd' => DAY,
         'w' => 7 * DAY,
+        'y' => 365 * DAY,
         _ => return Err(error()),
     };
     let number = &typed[..typed.len() - unit.len_utf8()];
@@ -23,6 +24,14 @@ pub(super) fn parse(typed: &str) -> Result<Duration, String> {
     let number: Option<u64> = number.parse().ok().filter(|_| is_number);
     let seconds = number.and_then(|number| number.checked_mul(seconds)).ok_or_else(error)?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// A duration in the largest unit that tells it exactly: `30d`, `36h`.
+pub(super) fn text(seconds: u64) -> String {
+    let units = [(7 * DAY, "w"), (DAY, "d"), (HOUR, "h"), (MINUTE, "m")];
+    let fits = units.iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    let (unit, name) = fits.copied().unwrap_or((1, "s"));
+    format!("{}{name}", seconds / unit)
 }
 
 #[cfg(test)]
@@ -35,6 +44,7 @@ mod tests {
         {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)));
         }
+        assert_eq!([0, 90, 129_600, 604_800].map(super::text), ["0s", "90s", "36h", "1w"]);
     }
 
     #[test]

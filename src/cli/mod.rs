@@ -16,7 +16,9 @@ mod engine_test;
 mod engine_trust;
 pub mod exit;
 mod failure;
+mod forget;
 mod hint;
+mod hold;
 mod init;
 mod list;
 mod logger;
@@ -82,6 +84,9 @@ enum Command {
     Mount(mount::MountArgs),
     #[command(subcommand)]
     Restore(RestoreCommand),
+    Forget(forget::ForgetArgs),
+    Hold(hold::HoldArgs),
+    Unhold(hold::UnholdArgs),
     Scrub(scrub::ScrubArgs),
     Repair(repair::RepairArgs),
     RebuildIndex(rebuild_index::RebuildIndexArgs),
@@ -151,6 +156,9 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Show(args) => show::run(run, args),
         Command::Mount(args) => mount::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
+        Command::Forget(args) => forget::run(run, args),
+        Command::Hold(args) => hold::run(run, args),
+        Command::Unhold(args) => hold::run_unhold(run, args),
         Command::Scrub(args) => scrub::run(run, args),
         Command::Repair(args) => repair::run(run, args),
         Command::RebuildIndex(args) => rebuild_index::run(run, args),

@@ -175,6 +175,17 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// The restore point, if it is a commit.
+    #[must_use]
+    pub fn point(self) -> Option<PointRecord> {
+        match self {
+            Self::Committed { point } => Some(*point),
+            Self::Fenced | Self::Aborted => None,
+        }
+    }
+}
+
 impl PointRecord {
     fn check(&self) -> Result<(), DecodeError> {
         require(is_valid_name(&self.vm), "the name of the VM is not one")?;

@@ -41,6 +41,8 @@ pub enum SmallObject {
     Damaged,
     /// `engine/*`
     EngineNote,
+    /// `hold/*`
+    Hold,
 }
 
 impl SmallObject {
@@ -53,6 +55,7 @@ impl SmallObject {
             Self::Condemned => b"COND",
             Self::Damaged => b"DMGD",
             Self::EngineNote => b"ENGN",
+            Self::Hold => b"HOLD",
         }
     }
 }

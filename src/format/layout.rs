@@ -21,7 +21,10 @@ pub enum Area {
     Commits,
     /// `forget/<session id>`: restore points that are no more.
     Forgotten,
-    /// `gc/<session id>.condemned`: packs that a prune is about to delete.
+    /// `hold/<session id>`: restore points that are not to be dropped.
+    Holds,
+    /// `gc/<session id>.condemned`, `gc/<session id>.<part>.condemned`: packs that a prune is about
+    /// to delete.
     Condemned,
     /// `damaged/<session id>`: what a scrub found damaged.
     Damaged,
@@ -43,6 +46,7 @@ impl Area {
         Self::Sessions,
         Self::Commits,
         Self::Forgotten,
+        Self::Holds,
         Self::Condemned,
         Self::Damaged,
         Self::Engine,
@@ -61,6 +65,7 @@ impl Area {
             Self::Sessions => "sessions",
             Self::Commits => "commit",
             Self::Forgotten => "forget",
+            Self::Holds => "hold",
             Self::Condemned => "gc",
             Self::Damaged => "damaged",
             Self::Engine => "engine",
@@ -121,10 +126,26 @@ impl ObjectName {
         Self { area: Area::Forgotten, leaf: id.to_string() }
     }
 
-    /// The packs that a prune condemned.
+    /// The hold on a restore point.
+    #[must_use]
+    pub fn hold(id: SessionId) -> Self {
+        Self { area: Area::Holds, leaf: id.to_string() }
+    }
+
+    /// The packs that a prune condemned: its first list.
     #[must_use]
     pub fn condemned(id: SessionId) -> Self {
-        Self { area: Area::Condemned, leaf: format!("{id}.condemned") }
+        Self::condemned_part(id, 0)
+    }
+
+    /// The same for a list of that number; a prune makes more than one where they are long.
+    #[must_use]
+    pub fn condemned_part(id: SessionId, part: u32) -> Self {
+        let leaf = match part {
+            0 => format!("{id}{CONDEMNED_SUFFIX}"),
+            _ => format!("{id}.{part}{CONDEMNED_SUFFIX}"),
+        };
+        Self { area: Area::Condemned, leaf }
     }
 
     /// The damage that a scrub found.
@@ -167,14 +188,16 @@ impl ObjectName {
         let known = match area {
             Area::Config => matches!(leaf, "config.0" | "config.1" | "config.2"),
             Area::Packs | Area::Parity | Area::Index => leaf.parse::<PackId>().is_ok(),
-            Area::Sessions | Area::Commits | Area::Forgotten | Area::Damaged | Area::Locks => {
-                leaf.parse::<SessionId>().is_ok()
-            }
+            Area::Sessions
+            | Area::Commits
+            | Area::Forgotten
+            | Area::Holds
+            | Area::Damaged
+            | Area::Locks => leaf.parse::<SessionId>().is_ok(),
+            Area::Condemned => parse_condemned(leaf)
+                .is_some_and(|(id, part)| Self::condemned_part(id, part).leaf == leaf),
             Area::Engine => parse_note(leaf)
                 .is_some_and(|(id, number)| Self::engine_note(id, number).leaf == leaf),
-            Area::Condemned => {
-                leaf.strip_suffix(".condemned").is_some_and(|id| id.parse::<SessionId>().is_ok())
-            }
             Area::Quarantine => is_quarantined(leaf),
         };
         known.then(|| Self { area, leaf: leaf.to_owned() })
@@ -214,10 +237,10 @@ impl ObjectName {
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
         match self.area {
-            Area::Sessions | Area::Commits | Area::Forgotten | Area::Damaged => {
+            Area::Sessions | Area::Commits | Area::Forgotten | Area::Holds | Area::Damaged => {
                 self.leaf.parse().ok()
             }
-            Area::Condemned => self.leaf.strip_suffix(".condemned")?.parse().ok(),
+            Area::Condemned => parse_condemned(&self.leaf).map(|(id, _)| id),
             Area::Engine => parse_note(&self.leaf).map(|(id, _)| id),
             Area::Config
             | Area::Packs
@@ -245,6 +268,17 @@ fn is_quarantined(leaf: &str) -> bool {
     leaf.split('.').all(is_part) && leaf.split('.').next().is_some_and(is_area)
 }
 
+const CONDEMNED_SUFFIX: &str = ".condemned";
+
+/// The prune and the number of its list that a name tells of; other spellings of the number too.
+fn parse_condemned(leaf: &str) -> Option<(SessionId, u32)> {
+    let stem = leaf.strip_suffix(CONDEMNED_SUFFIX)?;
+    match stem.split_once('.') {
+        None => Some((stem.parse().ok()?, 0)),
+        Some((id, part)) => Some((id.parse().ok()?, part.parse().ok()?)),
+    }
+}
+
 /// The path below the repository's root, with `/` between its parts.
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -267,6 +301,13 @@ mod tests {
         assert_eq!(name.to_string(), format!("gc/{id}.condemned"));
         assert_eq!(ObjectName::listed(Area::Condemned, name.leaf()), Some(name.clone()));
         assert_eq!(name.session_id(), Some(id));
+        let part = ObjectName::condemned_part(id, 12);
+        assert_eq!(part.to_string(), format!("gc/{id}.12.condemned"));
+        assert_eq!(ObjectName::listed(Area::Condemned, part.leaf()), Some(part.clone()));
+        assert_eq!(part.session_id(), Some(id));
+        for leaf in [format!("{id}.0.condemned"), format!("{id}.+1.condemned")] {
+            assert_eq!(ObjectName::listed(Area::Condemned, &leaf), None);
+        }
         let aside = ObjectName::quarantined(&ObjectName::pack(PackId::from_bytes([7; 32])), 2);
         assert_eq!(aside.to_string(), format!("quarantine/packs.07.{}.2", "07".repeat(32)));
         assert_eq!(ObjectName::listed(Area::Quarantine, aside.leaf()), Some(aside.clone()));

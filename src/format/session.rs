@@ -1,8 +1,9 @@
-//! `sessions/*`: who is at work. The text is for people; that the session lives is a lock's matter.
+//! `sessions/*`: who is at work, and with what. That the session lives is a lock's matter.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::UtcTime;
+use crate::base::id::PointId;
 use crate::format::codec::DecodeError;
 use crate::format::envelope::{SmallObject, open, seal};
 
@@ -18,6 +19,10 @@ pub enum SessionKind {
     Rebuild,
     /// Brings a restore point back to an engine.
     Restore,
+    /// Gives back the space of dropped restore points.
+    Prune,
+    /// Brings a dropped restore point back.
+    Undo,
     /// Heals the repository. Only in the text of its lock: it registers no session.
     Repair,
 }
@@ -29,6 +34,9 @@ pub struct SessionRecord {
     pub kind: SessionKind,
     /// The VM that it is about, if one.
     pub vm: Option<String>,
+    /// The restore point that it reads, if one: a prune keeps it, dropped or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<PointId>,
     /// When it began.
     pub began: UtcTime,
     /// Host that it runs on.

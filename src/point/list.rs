@@ -51,9 +51,19 @@ pub fn candidates(store: &dyn Store) -> Result<Vec<PointId>> {
 /// All restore points, ordered by VM, then from the oldest to the newest; and one error for every
 /// commit that cannot be read.
 pub fn points(store: &dyn Store) -> Result<(Vec<PointEntry>, Vec<Error>)> {
+    read_points(store, candidates(store)?)
+}
+
+/// The same for restore points that were dropped and whose commits no prune has deleted yet.
+pub fn dropped_points(store: &dyn Store) -> Result<(Vec<PointEntry>, Vec<Error>)> {
+    let forgotten = store.list(Area::Forgotten)?;
+    read_points(store, forgotten.iter().filter_map(ObjectName::session_id).collect())
+}
+
+fn read_points(store: &dyn Store, ids: Vec<PointId>) -> Result<(Vec<PointEntry>, Vec<Error>)> {
     let mut points = Vec::new();
     let mut problems = Vec::new();
-    for id in candidates(store)? {
+    for id in ids {
         match read(store, id) {
             Ok(Some((Decision::Committed { point }, commit_blake3))) => {
                 points.push(PointEntry { record: *point, commit_blake3 });

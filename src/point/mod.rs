@@ -3,5 +3,5 @@
 mod list;
 mod selector;
 
-pub use list::{PointEntry, candidates, committed, decision, points};
+pub use list::{PointEntry, candidates, committed, decision, dropped_points, points};
 pub use selector::PointSelector;

@@ -29,6 +29,7 @@ impl Alone {
         let record = SessionRecord {
             kind: SessionKind::Repair,
             vm: None,
+            point: None,
             began: environment.clock.now(),
             host: environment.host.clone(),
             pid: std::process::id(),

@@ -3,12 +3,14 @@
 
 mod alone;
 mod claims;
+mod condemned;
 mod environment;
 mod holder;
 mod journal;
 mod open;
 mod reader;
 mod rebuild;
+mod registration;
 mod restore_session;
 mod room;
 mod segments;
@@ -16,13 +18,15 @@ mod session;
 mod stats;
 
 pub use alone::{Alone, check_not_repaired};
+pub use condemned::{CondemnedList, condemned_lists, condemned_packs};
 pub use environment::Environment;
 pub use holder::VmHolder;
 pub use journal::{EngineJournal, LeftoverNote};
 pub use open::Repository;
 pub use reader::ChunkReader;
 pub use rebuild::{RebuildReport, rebuild_index, rebuild_index_without};
+pub use registration::Registration;
 pub use restore_session::RestoreSession;
 pub use room::{LentBallast, reserve_bytes};
-pub use session::{BackupSession, MAP_COPIES, PointContents, Stored};
+pub use session::{BackupSession, MAP_COPIES, PointContents, Stored, fence_dead_sessions};
 pub use stats::{RepoStats, stats};

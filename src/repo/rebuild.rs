@@ -16,22 +16,21 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use crate::base::cancel::Cancel;
-use crate::base::id::{ChunkId, PackId, SegmentId, SessionId};
+use crate::base::id::{ChunkId, PackId, SegmentId};
 use crate::base::limits::{PACK_BYTES_MAX, PENDING_ENTRIES_MAX};
 use crate::chunk::ChunkDecoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::format::location::Location;
 use crate::format::pack::TableRow;
-use crate::format::session::{SessionKind, SessionRecord};
+use crate::format::session::SessionKind;
 use crate::index::builder::{publish_replacement, publish_segment};
 use crate::index::lookup::Index;
 use crate::index::merge::{merge, merge_due};
 use crate::pack;
-use crate::repo::Repository;
 use crate::repo::alone::check_not_repaired;
 use crate::repo::session::read_unusable;
-use crate::store::Held;
+use crate::repo::{Registration, Repository};
 
 /// What became of a rebuild.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,12 +101,9 @@ fn rebuild_in_batches(
     of_old: &Old<'_>,
 ) -> Result<RebuildReport> {
     let began = Instant::now();
-    let session = RebuildSession::begin(repo)?;
-    if matches!(of_old, Old::Delete)
-        && let Err(error) = check_not_repaired(&**repo.store())
-    {
-        session.end();
-        return Err(error);
+    let registration = begin(repo)?;
+    if matches!(of_old, Old::Delete) {
+        check_not_repaired(&**repo.store())?;
     }
     let mut rebuild = Rebuild {
         repo,
@@ -120,61 +116,25 @@ fn rebuild_in_batches(
         report: RebuildReport::default(),
     };
     let rebuilt = rebuild.run();
-    session.end();
+    drop(registration);
     rebuilt?;
     rebuild.report.duration_ms = began.elapsed().as_millis() as u64;
     Ok(rebuild.report)
 }
 
-/// The registration that a prune waits for.
-struct RebuildSession<'a> {
-    repo: &'a Repository,
-    name: ObjectName,
-    _registration: Box<dyn Held>,
-}
-
-impl<'a> RebuildSession<'a> {
-    fn begin(repo: &'a Repository) -> Result<Self> {
-        let environment = repo.environment();
-        let record = SessionRecord {
-            kind: SessionKind::Rebuild,
-            vm: None,
-            began: environment.clock.now(),
-            host: environment.host.clone(),
-            pid: std::process::id(),
-        };
-        let name = ObjectName::session(SessionId::random(&*environment.chance));
-        let registration = repo.store().register(&name, &record.encode())?;
-        let session = Self { repo, name, _registration: registration };
-        match session.check_no_prune() {
-            Ok(()) => Ok(session),
-            Err(error) => {
-                session.end();
-                Err(error)
-            }
+/// Registers the rebuild, so that a prune waits for it. A prune that has published its list before
+/// does not.
+fn begin(repo: &Repository) -> Result<Registration> {
+    let registration = Registration::begin(repo, SessionKind::Rebuild, None)?;
+    let store = repo.store();
+    for list in store.list(Area::Condemned)? {
+        let Some(prune) = list.session_id() else { continue };
+        if store.is_held(&ObjectName::session(prune))? {
+            let what = "a prune is deleting packs; the index cannot be rebuilt beside it";
+            return Err(Error::new(ErrorKind::Busy, what).at(list.to_string()));
         }
     }
-
-    /// A prune that has published its list before this session registered does not wait for it.
-    fn check_no_prune(&self) -> Result<()> {
-        let store = self.repo.store();
-        for list in store.list(Area::Condemned)? {
-            let Some(prune) = list.session_id() else { continue };
-            if store.is_held(&ObjectName::session(prune))? {
-                let what = "a prune is deleting packs; the index cannot be rebuilt beside it";
-                return Err(Error::new(ErrorKind::Busy, what).at(list.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the registration back. It decides nothing, so it needs no commit; one that stays is
-    /// cleared by the next session.
-    fn end(self) {
-        if let Err(problem) = self.repo.store().delete(&self.name) {
-            self.repo.monitor().problem(&problem);
-        }
-    }
+    Ok(registration)
 }
 
 struct Rebuild<'a> {

@@ -24,6 +24,7 @@ impl RestoreSession {
         let record = SessionRecord {
             kind: SessionKind::Restore,
             vm: Some(vm.to_owned()),
+            point: None,
             began: environment.clock.now(),
             host: environment.host.clone(),
             pid: std::process::id(),

@@ -32,18 +32,18 @@ use crate::format::commit::{BackupStats, Decision, DiskRecord, PointRecord, Prev
 use crate::format::engine::{Configuration, EngineRecord, LeftOut};
 use crate::format::entry::EntryKind;
 use crate::format::layout::{Area, ObjectName};
-use crate::format::lists::{Condemned, Damaged};
+use crate::format::lists::Damaged;
 use crate::format::mapnode::MapNode;
 use crate::format::session::{SessionKind, SessionRecord};
 use crate::monitor::Monitor;
 use crate::pack::{PackTotals, PackWriter, PackWriterOptions};
 use crate::point::{self, PointEntry};
-use crate::repo::Repository;
 use crate::repo::alone::check_not_repaired;
 use crate::repo::holder;
 use crate::repo::open::RELEASE;
 use crate::repo::room::{check_room, stow_ballast};
 use crate::repo::segments::{SessionIndex, Unusable};
+use crate::repo::{Repository, condemned_lists, condemned_packs};
 use crate::store::{Held, Published, Store};
 
 /// Buffers of packs of data that go round: one grows while others are published.
@@ -99,6 +99,7 @@ impl BackupSession {
         let record = SessionRecord {
             kind: SessionKind::Backup,
             vm: Some(vm.to_owned()),
+            point: None,
             began: environment.clock.now(),
             host: environment.host.clone(),
             pid: std::process::id(),
@@ -294,7 +295,7 @@ fn give_up(store: &dyn Store, id: SessionId) -> Result<()> {
 }
 
 /// Decides the sessions whose process is gone, so that none of them can ever commit.
-fn fence_dead_sessions(store: &dyn Store) -> Result<()> {
+pub fn fence_dead_sessions(store: &dyn Store) -> Result<()> {
     for name in store.list(Area::Sessions)? {
         let Some(id) = name.session_id() else { continue };
         if store.is_held(&name)? {
@@ -309,9 +310,7 @@ fn fence_dead_sessions(store: &dyn Store) -> Result<()> {
 pub(super) fn read_unusable(repo: &Repository) -> Result<Unusable> {
     let store = &**repo.store();
     let mut unusable = Unusable::default();
-    for condemned in read_all(store, Area::Condemned, Condemned::decode)? {
-        unusable.packs.extend(condemned?.packs);
-    }
+    unusable.packs.extend(condemned_packs(&condemned_lists(store)?));
     for damaged in read_all(store, Area::Damaged, Damaged::decode)? {
         match damaged {
             Ok(damaged) => {

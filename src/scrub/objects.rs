@@ -10,7 +10,7 @@ use crate::format::commit::PointRecord;
 use crate::format::config::{CONFIG_COPIES, Config};
 use crate::format::journal::EngineNote;
 use crate::format::layout::{Area, ObjectName};
-use crate::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten};
+use crate::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten, Hold};
 use crate::format::session::SessionRecord;
 use crate::point;
 use crate::repo::Repository;
@@ -36,6 +36,7 @@ pub(super) fn check_objects(repo: &Repository, findings: &mut Named<Finding>) ->
     let mut objects = Objects::default();
     reader.check_config(repo.config())?;
     reader.each(Area::Sessions, SessionRecord::decode, |_, _| None)?;
+    reader.each(Area::Holds, Hold::decode, |_, _| None)?;
     reader.each(Area::Condemned, Condemned::decode, |_, _| None)?;
     reader.each(Area::Engine, EngineNote::decode, |_, _| None)?;
     reader.each(Area::Damaged, Damaged::decode, |_, damaged| {

@@ -9,7 +9,7 @@ use crate::base::sync::lock;
 use crate::base::units::ChunkGrid;
 use crate::diskmap::{DiskMap, NodeSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::repo::Repository;
+use crate::repo::{Registration, Repository};
 use crate::store::Space;
 use crate::vfs::ahead::ReadAhead;
 use crate::vfs::attr::{Attr, FileKind, Ino, mode};
@@ -18,7 +18,7 @@ use crate::vfs::handles::{Handle, Handles};
 use crate::vfs::inodes::{Inodes, Latest, Node};
 use crate::vfs::listing::{Listing, VmDirectory, not_found};
 use crate::vfs::open_disk::{OpenDisk, SeekKind, Shelf};
-use crate::vfs::registration::Registration;
+use crate::vfs::registration::register;
 use crate::vfs::shown_point::{JSON_NAME, ShownPoint};
 use crate::vfs::{DirEntry, HandleId, TreeOptions};
 
@@ -43,7 +43,7 @@ pub struct Tree {
 impl Tree {
     /// Registers the session and reads nothing.
     pub fn new(repo: Repository, options: &TreeOptions) -> Result<Self> {
-        let registration = Registration::begin(&repo);
+        let registration = register(&repo);
         let chunks = Arc::new(Chunks::new(repo.clone(), options.cache_bytes));
         let ahead = ReadAhead::start(&chunks, options.read_ahead_threads)?;
         let monitor = Arc::clone(&repo.environment().monitor);

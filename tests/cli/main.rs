@@ -6,6 +6,7 @@ mod damage;
 mod eligibility;
 mod engine_commands;
 mod errors;
+mod forget;
 mod help;
 mod init;
 mod interrupt;

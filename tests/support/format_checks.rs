@@ -12,7 +12,7 @@ use backstop::format::entry::{ENTRY_LEN_MAX, EntryHead};
 use backstop::format::envelope::{ENVELOPE_LEN, FIELDS};
 use backstop::format::journal::EngineNote;
 use backstop::format::layout::{Area, ObjectName};
-use backstop::format::lists::{Condemned, Damaged, Forgotten};
+use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::pack::{
     FOOTER_FIELDS, PACK_FOOTER_LEN, PACK_HEADER_LEN, PackFooter, PackHeader, TABLE_ROW_LEN,
@@ -34,6 +34,7 @@ pub(crate) const SMALL: &[(&[u8; 4], Check)] = &[
     (b"COND", condemned),
     (b"DMGD", damaged),
     (b"ENGN", engine_note),
+    (b"HOLD", hold),
 ];
 
 /// The binary decoders.
@@ -68,6 +69,10 @@ fn forgotten(bytes: &[u8]) {
 
 fn condemned(bytes: &[u8]) {
     small(bytes, Condemned::decode, Condemned::encode);
+}
+
+fn hold(bytes: &[u8]) {
+    small(bytes, Hold::decode, Hold::encode);
 }
 
 fn damaged(bytes: &[u8]) {

@@ -16,7 +16,7 @@ use backstop::format::engine::{
 };
 use backstop::format::entry::{EntryHead, EntryKind, SliceCodec, SliceRow};
 use backstop::format::journal::{EngineNote, EngineThing};
-use backstop::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten};
+use backstop::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::pack::{PackHeader, TableRow, encode_trailer};
 use backstop::format::parity::Parity;
@@ -223,8 +223,9 @@ pub(crate) fn config_newer() -> Config {
 
 pub(crate) fn session() -> SessionRecord {
     SessionRecord {
-        kind: SessionKind::Backup,
+        kind: SessionKind::Mount,
         vm: Some("web".to_owned()),
+        point: Some(session_id()),
         began: time(),
         host: "backup.example".to_owned(),
         pid: 4242,
@@ -363,12 +364,20 @@ pub(crate) fn engine_note() -> EngineNote {
 }
 
 pub(crate) fn condemned() -> Condemned {
-    Condemned { packs: vec![pack_id(&data_pack().0)] }
+    Condemned {
+        packs: vec![pack_id(&data_pack().0)],
+        points: vec![previous_id()],
+        waits_for: Some(vec![session_id()]),
+    }
 }
 
 pub(crate) fn damaged() -> Damaged {
     let copy = DamagedCopy { pack: pack_id(&data_pack().0), chunk: id_of(&hello_chunk()) };
     Damaged { copies: vec![copy], missing_packs: vec![pack_id(&map_pack().0)] }
+}
+
+pub(crate) fn hold() -> Hold {
+    Hold { point: session_id(), time: time(), note: "audit 2026".to_owned() }
 }
 
 pub(crate) fn forgotten() -> Forgotten {
