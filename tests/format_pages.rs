@@ -29,8 +29,8 @@ use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::session::SessionRecord;
-use backstop::format::{self, entry, envelope, mapnode, pack, segment};
 use backstop::format::vm_config::{VM_CONFIG_VERSION, VmConfig};
+use backstop::format::{self, entry, envelope, mapnode, pack, segment};
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use page::{Page, PageField};

@@ -38,7 +38,7 @@ pub enum Area {
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Config,
         Self::Packs,
         Self::Parity,
