@@ -7,6 +7,9 @@ use crate::lab::Lab;
 use crate::support::MIB;
 use crate::vm::Vm;
 
+/// Most bytes that one request and its answer cost beside the data.
+const HEADS: u64 = 1200;
+
 /// How each disk of the newest point was read, by name: `full` or `incremental`, and why.
 fn read_as(lab: &Lab, vm: &Vm, disk: &str) -> (String, Value) {
     let point = lab.newest(vm);
@@ -49,6 +52,7 @@ fn a_vm_that_is_down_is_stored_in_full_and_then_by_its_changes() {
     lab.back_up(&vm, &[]);
     lab.assert_stored(&vm);
     assert!(began_from_a_checkpoint(&lab, &vm));
+    assert_eq!(read_as(&lab, &vm, "web01_Disk1").0, "incremental");
     assert_eq!(read_as(&lab, &vm, "web01_Disk2").0, "full", "RAW disks have no bitmaps");
     // One more disk is read in full, the others by their changes.
     let made = lab.order(
@@ -137,17 +141,38 @@ fn crossed(lab: &Lab) -> (u64, Vec<(u64, u64)>, u64) {
 }
 
 #[test]
-fn no_byte_of_what_is_zero_crosses_the_wire() {
+fn no_byte_crosses_the_wire_that_is_zero_or_unchanged() {
     let Some(lab) = Lab::start("bytes over the wire") else { return };
     let vm = lab.noisy_vm("wire", 64);
     let mib = MIB as u64;
-    // What one request and its answer cost beside the data.
-    let heads = |requests: u64| requests * 1200;
     lab.order("watch-transfers", &json!({}));
     lab.back_up(&vm, &[]);
     let (bytes, ranges, requests) = crossed(&lab);
     assert!(bytes >= 64 * mib, "{bytes} bytes are not the data");
-    assert!(bytes <= 64 * mib * 105 / 100 + heads(requests), "{bytes} of {}", 64 * mib);
+    assert!(bytes <= 64 * mib * 105 / 100 + requests * HEADS, "{bytes} of {}", 64 * mib);
     assert!(ranges.iter().all(|(_, end)| *end <= 64 * mib), "{ranges:?}");
+    assert_only_changes_cross(&lab, &vm);
     lab.assert_stored(&vm);
+}
+
+/// One percent of the disk changes, in runs of 64 KiB, which is what a bitmap counts in.
+fn assert_only_changes_cross(lab: &Lab, vm: &Vm) {
+    let mib = MIB as u64;
+    let dirty: Vec<_> = (0..20).map(|n| n * 3 * mib + 65_536 * (n % 16)).collect();
+    let changes: Vec<_> = dirty
+        .iter()
+        .map(|offset| json!({"offset": offset, "length": 65_536, "pattern": 0x5a}))
+        .collect();
+    lab.order("write", &json!({"disk": vm.disks[0], "changes": changes}));
+    lab.order("watch-transfers", &json!({}));
+    lab.back_up(vm, &[]);
+    let (bytes, ranges, requests) = crossed(lab);
+    let needed = 20 * 65_536;
+    assert!(bytes >= needed, "{bytes} bytes are not the changes");
+    assert!(bytes <= needed * 105 / 100 + requests * HEADS, "{bytes} of {needed}: {ranges:?}");
+    let is_dirty = |(start, end): &(u64, u64)| {
+        dirty.iter().any(|place| place <= start && *end <= place + 65_536)
+    };
+    assert!(ranges.iter().all(is_dirty), "{ranges:?}");
+    assert_eq!(read_as(lab, vm, "system").0, "incremental");
 }
