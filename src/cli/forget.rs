@@ -26,7 +26,7 @@ use crate::repo::Repository;
 /// With --keep options, names are VMs, each judged by itself; without names, all VMs are. A restore
 /// point that any rule keeps is kept. The newest complete restore point of a VM is always kept, and
 /// so is what is held. Without --keep options, names are restore points. Nothing is deleted: what
-/// was dropped can be brought back. No space is given back either: this release has no prune.
+/// was dropped can be brought back until `backstop prune` gives its space back.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -257,7 +257,7 @@ fn text(args: &ForgetArgs, judged: &[Judged]) -> String {
         }
         (false, false) if drops == 0 => "nothing to drop\n".to_owned(),
         (false, false) => format!(
-            "dropped {}\n`backstop forget --undo POINT` brings one back\n",
+            "dropped {}\n`backstop forget --undo POINT` brings one back until a prune takes it\n",
             count(drops, "restore point")
         ),
     };

@@ -26,6 +26,7 @@ mod mount;
 mod output;
 mod password;
 mod point_document;
+mod prune;
 mod rebuild_index;
 mod repair;
 mod repo_arg;
@@ -87,6 +88,7 @@ enum Command {
     Forget(forget::ForgetArgs),
     Hold(hold::HoldArgs),
     Unhold(hold::UnholdArgs),
+    Prune(prune::PruneArgs),
     Scrub(scrub::ScrubArgs),
     Repair(repair::RepairArgs),
     RebuildIndex(rebuild_index::RebuildIndexArgs),
@@ -159,6 +161,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Forget(args) => forget::run(run, args),
         Command::Hold(args) => hold::run(run, args),
         Command::Unhold(args) => hold::run_unhold(run, args),
+        Command::Prune(args) => prune::run(run, args),
         Command::Scrub(args) => scrub::run(run, args),
         Command::Repair(args) => repair::run(run, args),
         Command::RebuildIndex(args) => rebuild_index::run(run, args),

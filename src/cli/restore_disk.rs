@@ -16,7 +16,9 @@ use crate::cli::size::{Rate, Size};
 use crate::cli::terminal::say;
 use crate::error::{Error, ErrorKind, IoContext};
 use crate::format::commit::{DiskRecord, PointRecord};
+use crate::format::session::SessionKind;
 use crate::point::PointSelector;
+use crate::repo::Registration;
 use crate::restore::{RestoreOptions, RestoreReport, Target, restore_disk};
 
 /// Restore one disk of a restore point as a raw image
@@ -70,6 +72,7 @@ pub(super) fn run(run: &Run, args: &RestoreDiskArgs) -> Result<Exit> {
     let repo = run.open_repo()?;
     let point = repo.find_point(&args.point)?;
     let disk = find_disk(&point, &args.disk)?;
+    let _reading = Registration::reading(&repo, SessionKind::Restore, point.id)?;
     let cancel = run.cancel_on_signal()?;
     let options = RestoreOptions { threads: default_threads(), force: args.force, cancel };
     let report = restore_disk(&repo, disk, target(&args.target)?, &options)

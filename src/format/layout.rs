@@ -174,6 +174,12 @@ impl ObjectName {
         Self { area: Area::Locks, leaf: SessionId::from_bytes([0; 16]).to_string() }
     }
 
+    /// The lock of a prune. Its name is the key of no VM.
+    #[must_use]
+    pub fn prune_lock() -> Self {
+        Self { area: Area::Locks, leaf: format!("{:032x}", 1) }
+    }
+
     /// Where `name` goes that a repair replaced; with a number above 0 where that is taken.
     #[must_use]
     pub fn quarantined(name: &Self, number: u32) -> Self {

@@ -86,6 +86,16 @@ impl Segment {
         Ok(())
     }
 
+    /// The numbers of the entries of `chunk`.
+    pub(super) fn numbers(&self, chunk: ChunkId) -> Result<std::ops::Range<u32>> {
+        let (first, limit) = self.search().first(chunk)?;
+        let mut end = first;
+        while end < limit && IndexEntry::chunk_bytes(self.entry_bytes(end)?) == chunk.as_bytes() {
+            end += 1;
+        }
+        Ok(first..end)
+    }
+
     /// Whether there is an entry of `chunk`.
     pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
         let (first, end) = self.search().first(chunk)?;

@@ -10,6 +10,7 @@ use crate::base::units::ChunkIndex;
 use crate::diskmap::DiskMap;
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
+use crate::repo::Registration;
 use crate::vfs::ahead::ReadAhead;
 use crate::vfs::chunks::Chunks;
 use crate::vfs::gather::Gathering;
@@ -51,15 +52,29 @@ pub(super) struct OpenDisk {
     point: Arc<ShownPoint>,
     disk: usize,
     pub(super) map: DiskMap,
+    _reading: Option<Arc<Registration>>,
     streams: Mutex<Streams>,
     /// Bytes that the last search for a hole found to be data: programs ask again inside of it.
     data: Mutex<Range<u64>>,
 }
 
 impl OpenDisk {
-    /// The disk at the place `disk` of `point`, which has one there.
-    pub(super) fn new(point: Arc<ShownPoint>, disk: usize, map: DiskMap) -> Self {
-        Self { point, disk, map, streams: Mutex::default(), data: Mutex::new(0..0) }
+    /// The disk at the place `disk` of `point`, which has one there. `reading` keeps the restore
+    /// point from being pruned.
+    pub(super) fn new(
+        point: Arc<ShownPoint>,
+        disk: usize,
+        map: DiskMap,
+        reading: Option<Arc<Registration>>,
+    ) -> Self {
+        Self {
+            point,
+            disk,
+            map,
+            _reading: reading,
+            streams: Mutex::default(),
+            data: Mutex::new(0..0),
+        }
     }
 
     /// Calls `f` once with the bytes from `offset` on: `size` of them, or those up to the end of

@@ -1,11 +1,14 @@
 //! A restore point as the tree shows it: file names, and what is worked out on demand.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use crate::base::sync::lock;
 use crate::base::units::ChunkIndex;
 use crate::diskmap::DiskMap;
 use crate::error::Result;
 use crate::format::commit::PointRecord;
+use crate::format::session::SessionKind;
+use crate::repo::{Registration, Repository};
 use crate::vfs::names::safe_name;
 
 /// Name of the file that holds the restore point's facts.
@@ -22,6 +25,8 @@ pub(super) struct ShownPoint {
     file_names: Vec<String>,
     blocks: Vec<OnceLock<u64>>,
     json: OnceLock<Arc<[u8]>>,
+    /// What tells a prune that somebody has a disk open.
+    reading: Mutex<Weak<Registration>>,
 }
 
 impl ShownPoint {
@@ -30,7 +35,7 @@ impl ShownPoint {
         let file_names =
             record.disks.iter().map(|disk| format!("{}.raw", safe_name(&disk.name))).collect();
         let blocks = record.disks.iter().map(|_| OnceLock::new()).collect();
-        Self { record, file_names, blocks, json: OnceLock::new() }
+        Self { record, file_names, blocks, json: OnceLock::new(), reading: Mutex::default() }
     }
 
     /// The names of the disks' files, in the order of the disks.
@@ -41,6 +46,18 @@ impl ShownPoint {
     /// The place of the disk whose file has that name.
     pub(super) fn disk_named(&self, file_name: &str) -> Option<usize> {
         self.file_names.iter().position(|name| name == file_name)
+    }
+
+    /// Keeps the restore point from being pruned as long as what is returned lives. Whoever opens a
+    /// second disk shares it.
+    pub(super) fn reading(&self, repo: &Repository) -> Result<Option<Arc<Registration>>> {
+        let mut reading = lock(&self.reading);
+        if let Some(shared) = reading.upgrade() {
+            return Ok(Some(shared));
+        }
+        let new = Registration::reading(repo, SessionKind::Mount, self.record.id)?.map(Arc::new);
+        *reading = new.as_ref().map(Arc::downgrade).unwrap_or_default();
+        Ok(new)
     }
 
     /// The text of `point.json`.

@@ -99,7 +99,8 @@ impl Tree {
             Node::Disk(id, disk) => {
                 let point = self.point(id)?;
                 let map = self.map(&point, disk)?;
-                Handle::Disk(OpenDisk::new(point, disk, map))
+                let reading = point.reading(&self.repo)?;
+                Handle::Disk(OpenDisk::new(point, disk, map, reading))
             }
             Node::Json(id) => Handle::Text(self.point(id)?.json()),
             _ => return Err(Error::new(ErrorKind::Invalid, "this is no file")),

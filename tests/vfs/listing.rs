@@ -2,19 +2,22 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use backstop::base::cancel::Cancel;
 use backstop::error::ErrorKind;
 use backstop::format::commit::PointRecord;
 use backstop::format::layout::{Area, ObjectName};
 use backstop::ingest::back_up;
 use backstop::monitor::RecordingMonitor;
+use backstop::prune::{PruneOptions, prune};
 use backstop::repo::Repository;
 use backstop::store::testing::{CountingStore, Damage, DamagingStore, MemoryStore};
 use backstop::store::{Published, Store};
 use backstop::vfs::{FileKind, Ino, TreeOptions};
 
 use crate::support::{MIB, back_up_bytes, disk_input, new_repo, noise, options, watched};
-use crate::{names, open, read, tree, walk};
+use crate::{names, open, read, tree, tree_with, walk};
 
 fn forget(repo: &Repository, point: &PointRecord) {
     let tombstone = ObjectName::forgotten(point.id);
@@ -201,4 +204,33 @@ fn what_is_no_directory_no_file_or_no_link_is_refused() {
     invalid(tree.open(Ino::ROOT).unwrap_err().kind());
     invalid(tree.read_link(disk).unwrap_err().kind());
     assert_eq!(tree.attr(Ino(4711)).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_disk_that_is_open_is_not_pruned_though_its_restore_point_was_dropped() {
+    let repo = new_repo(Arc::new(MemoryStore::new()));
+    let disk = noise(2 * MIB, 1);
+    let point = back_up_bytes(&repo, "vm", &disk).unwrap();
+    back_up_bytes(&repo, "vm", b"x").unwrap();
+    // No cache, so that every read goes to the packs.
+    let tree = tree_with(&repo, 0, 0);
+    let path = format!("vms/vm/{}/disk.raw", point.time);
+    let (file, again) = (open(&tree, &path), open(&tree, &path));
+    forget(&repo, &point);
+    let run = || prune(&repo, &prune_options()).unwrap().deleted_packs;
+    assert_eq!(run(), 0);
+    tree.close(file);
+    assert_eq!(run(), 0);
+    assert!(read(&tree, again, 0, disk.len()).unwrap() == disk);
+    tree.close(again);
+    assert!(run() > 0);
+}
+
+fn prune_options() -> PruneOptions {
+    PruneOptions {
+        dry_run: false,
+        wait: Duration::ZERO,
+        live_percent: 50,
+        cancel: Cancel::default(),
+    }
 }

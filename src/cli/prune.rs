@@ -1,0 +1,130 @@
+//! `backstop prune`
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::id::SessionId;
+use crate::cli::duration;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Advise, Result};
+use crate::cli::output::{count, fields};
+use crate::cli::repo_arg::Run;
+use crate::cli::size::Size;
+use crate::error::ErrorKind;
+use crate::prune::{PruneOptions, PruneReport, prune};
+
+/// Give back the space of what no restore point needs
+///
+/// Deletes packs in which nothing is needed, and writes packs anew of which little is. Backups,
+/// mounts and restores go on meanwhile: what a running backup may refer to is condemned, and
+/// deleted once the backup has ended, by this run if that is within --wait and otherwise by a later
+/// one. If anything is missing or cannot be read, nothing is deleted.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  backstop prune --dry-run
+  backstop prune --wait 2h
+  backstop prune --json | jq .prune.deleted_bytes")]
+pub(super) struct PruneArgs {
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Wait at most so long for running backups: 90s, 15m, 2h
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+    wait: Duration,
+
+    /// Write a pack anew if less than so many percent of it are needed
+    #[arg(long, value_name = "PERCENT", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+    live_share: u8,
+}
+
+#[derive(Serialize)]
+struct PruneDocument<'a> {
+    prune: PrunedDocument<'a>,
+}
+
+#[derive(Serialize)]
+struct PrunedDocument<'a> {
+    dry_run: bool,
+    points: u64,
+    dropped_points: u64,
+    packs: u64,
+    pack_bytes: u64,
+    dead_packs: u64,
+    compacted_packs: u64,
+    postponed_packs: u64,
+    kept_packs: u64,
+    rewritten_bytes: u64,
+    index_bytes: u64,
+    deleted_packs: u64,
+    deleted_bytes: u64,
+    waits_for: &'a [SessionId],
+    seconds: f64,
+}
+
+pub(super) fn run(run: &Run, args: &PruneArgs) -> Result<Exit> {
+    let repo = run.open_repo()?;
+    let options = PruneOptions {
+        dry_run: args.dry_run,
+        wait: args.wait,
+        live_percent: args.live_share,
+        cancel: run.cancel_on_signal()?,
+    };
+    let report = prune(&repo, &options).advise(
+        ErrorKind::Corrupt,
+        "nothing was deleted; `backstop scrub` names what is damaged",
+    )?;
+    run.answer(&document(args, &report), &text(args, &report))?;
+    Ok(Exit::Done)
+}
+
+fn document<'a>(args: &PruneArgs, report: &'a PruneReport) -> PruneDocument<'a> {
+    let prune = PrunedDocument {
+        dry_run: args.dry_run,
+        points: report.points,
+        dropped_points: report.dropped_points,
+        packs: report.packs,
+        pack_bytes: report.pack_bytes,
+        dead_packs: report.dead_packs,
+        compacted_packs: report.compacted_packs,
+        postponed_packs: report.postponed_packs,
+        kept_packs: report.kept_packs,
+        rewritten_bytes: report.rewritten_bytes,
+        index_bytes: report.index_bytes,
+        deleted_packs: report.deleted_packs,
+        deleted_bytes: report.deleted_bytes,
+        waits_for: &report.waits_for,
+        seconds: report.duration_ms as f64 / 1000.0,
+    };
+    PruneDocument { prune }
+}
+
+fn text(args: &PruneArgs, report: &PruneReport) -> String {
+    let (deleted, written) = match args.dry_run {
+        true => ("Would delete", "Would write anew"),
+        false => ("Deleted", "Written anew"),
+    };
+    let packs = |number, bytes| format!("{}, {}", count(number, "pack"), Size(bytes));
+    let mut text = fields([
+        ("Restore points", format!("{}, {} dropped", report.points, report.dropped_points)),
+        ("Packs", packs(report.packs, report.pack_bytes)),
+        (deleted, packs(report.deleted_packs, report.deleted_bytes)),
+        (written, format!("{}, at most {}", report.compacted_packs, Size(report.rewritten_bytes))),
+        ("Room for that", Size(report.rewritten_bytes + report.index_bytes).to_string()),
+    ]);
+    if report.postponed_packs > 0 {
+        let packs = count(report.postponed_packs, "pack");
+        text += &format!("{packs} could not be written anew for want of room\n");
+    }
+    if !report.waits_for.is_empty() {
+        let sessions = count(report.waits_for.len() as u64, "session");
+        text += &format!(
+            "{sessions} at work may refer to what is to go\n\
+             next: backstop prune    (once they have ended; it finishes what this run has begun)\n"
+        );
+    }
+    text
+}

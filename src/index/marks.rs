@@ -1,0 +1,91 @@
+//! A bit for every entry of an index: what a prune found to be needed.
+
+use crate::base::id::ChunkId;
+use crate::error::Result;
+use crate::index::lookup::Index;
+
+/// Marks on the entries of one index: one bit each.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    /// Of each segment, in the order of the index.
+    segments: Vec<Vec<u64>>,
+}
+
+/// What marking a chunk found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// The index has no entry of the chunk.
+    Missing,
+    /// It was not marked before.
+    New,
+    /// It was.
+    Again,
+}
+
+impl Index {
+    /// No marks.
+    #[must_use]
+    pub fn no_marks(&self) -> Marks {
+        let words = |count: u32| vec![0; (count as usize).div_ceil(64)];
+        Marks { segments: self.segments().iter().map(|one| words(one.entry_count())).collect() }
+    }
+
+    /// Marks every entry of `chunk`. `marks` must come from this index. A page that is damaged is
+    /// an error: an entry on it would be missed.
+    pub fn mark(&self, chunk: ChunkId, marks: &mut Marks) -> Result<Marked> {
+        let mut marked = Marked::Missing;
+        for (segment, words) in self.segments().iter().zip(&mut marks.segments) {
+            for number in segment.numbers(chunk)? {
+                let word = &mut words[number as usize / 64];
+                let bit = 1 << (number % 64);
+                if marked == Marked::Missing {
+                    marked = if *word & bit == 0 { Marked::New } else { Marked::Again };
+                }
+                *word |= bit;
+            }
+        }
+        Ok(marked)
+    }
+
+    /// Whether `chunk` is marked.
+    pub fn is_marked(&self, chunk: ChunkId, marks: &Marks) -> Result<bool> {
+        for (segment, words) in self.segments().iter().zip(&marks.segments) {
+            if let Some(number) = segment.numbers(chunk)?.next() {
+                // All entries of a chunk are marked together.
+                return Ok(words[number as usize / 64] & 1 << (number % 64) != 0);
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::builder::publish_segment;
+    use crate::index::testing::{Draw, REPO};
+    use crate::monitor::VoidMonitor;
+    use crate::store::testing::MemoryStore;
+
+    #[test]
+    fn a_chunk_is_marked_in_all_segments_at_once_and_no_other_is() {
+        let store = MemoryStore::new();
+        let draw = Draw::new(5);
+        let (first, second) = (draw.entries(700), draw.entries(300));
+        let both = [&second[..], &first[..200]].concat();
+        publish_segment(&store, REPO, first.clone()).unwrap();
+        publish_segment(&store, REPO, both).unwrap();
+        let index = Index::load(&store, REPO, &VoidMonitor).unwrap();
+        let mut marks = index.no_marks();
+        let wanted: Vec<_> = first.iter().chain(&second).step_by(3).map(|(id, _)| *id).collect();
+        for chunk in &wanted {
+            let was = index.is_marked(*chunk, &marks).unwrap();
+            let expected = if was { Marked::Again } else { Marked::New };
+            assert_eq!(index.mark(*chunk, &mut marks).unwrap(), expected);
+        }
+        for (chunk, _) in first.iter().chain(&second) {
+            assert_eq!(index.is_marked(*chunk, &marks).unwrap(), wanted.contains(chunk));
+        }
+        assert_eq!(index.mark(draw.chunk(), &mut marks).unwrap(), Marked::Missing);
+    }
+}

@@ -1,0 +1,97 @@
+//! The lists of condemned packs: what earlier prunes left, and what this one publishes.
+
+use std::collections::HashSet;
+
+use crate::base::id::{PackId, PointId, SessionId};
+use crate::error::Result;
+use crate::format::layout::ObjectName;
+use crate::format::lists::Condemned;
+use crate::repo::{CondemnedList, Repository, condemned_lists};
+use crate::store::Store;
+
+/// Ids in one list at most: 7 MiB of text, below the limit of a small object.
+const IDS_PER_LIST: usize = 100_000;
+
+/// The lists of others, as a prune finds them.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Those of prunes that did not end, and whose process is gone.
+    pub(super) carried: Vec<CondemnedList>,
+    /// Those of prunes that are at work, where locks do not keep them apart.
+    pub(super) foreign: Vec<CondemnedList>,
+}
+
+impl Found {
+    /// Reads all lists but those of `own`.
+    pub(super) fn read(store: &dyn Store, own: Option<SessionId>) -> Result<Self> {
+        let mut found = Self::default();
+        for list in condemned_lists(store)? {
+            if Some(list.run) == own {
+                continue;
+            }
+            match store.is_held(&ObjectName::session(list.run))? {
+                true => found.foreign.push(list),
+                false => found.carried.push(list),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Packs that go together, once nobody can refer to them any more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Batch {
+    /// The packs.
+    pub(super) packs: HashSet<PackId>,
+    /// Dropped restore points whose commits go.
+    pub(super) points: HashSet<PointId>,
+    /// The backups that may still refer to the packs; none if that is to be found out after the
+    /// list of this prune is published.
+    pub(super) waits_for: Option<HashSet<SessionId>>,
+}
+
+/// The lists that one prune has published.
+pub(super) struct OwnLists {
+    run: SessionId,
+    names: Vec<ObjectName>,
+    next_part: u32,
+}
+
+impl OwnLists {
+    pub(super) fn new(run: SessionId) -> Self {
+        Self { run, names: Vec::new(), next_part: 0 }
+    }
+
+    /// Publishes what `batch` holds, in as many lists as it takes. It is durable when this returns.
+    pub(super) fn publish(&mut self, repo: &Repository, batch: &Batch) -> Result<()> {
+        let mut packs: Vec<_> = batch.packs.iter().copied().collect();
+        let mut points: Vec<_> = batch.points.iter().copied().collect();
+        packs.sort_unstable();
+        points.sort_unstable();
+        let waits_for = batch.waits_for.as_ref().map(|ids| ids.iter().copied().collect());
+        let of_packs = packs.chunks(IDS_PER_LIST).map(|part| (part.to_vec(), Vec::new()));
+        let of_points = points.chunks(IDS_PER_LIST).map(|part| (Vec::new(), part.to_vec()));
+        for (packs, points) in of_packs.chain(of_points) {
+            let list = Condemned { packs, points, waits_for: Option::clone(&waits_for) };
+            let name = ObjectName::condemned_part(self.run, self.next_part);
+            // A random name that nobody else has.
+            let _created = repo.store().create(&name, &list.encode())?;
+            self.next_part += 1;
+            self.names.push(name);
+        }
+        Ok(())
+    }
+
+    /// Replaces all lists by those of `batch`, which are durable before the others go.
+    pub(super) fn replace(&mut self, repo: &Repository, batch: &Batch) -> Result<()> {
+        let old = std::mem::take(&mut self.names);
+        self.publish(repo, batch)?;
+        old.iter().try_for_each(|name| repo.store().delete(name))
+    }
+
+    /// Takes all lists back.
+    pub(super) fn withdraw(&mut self, repo: &Repository) -> Result<()> {
+        let names = std::mem::take(&mut self.names);
+        names.iter().try_for_each(|name| repo.store().delete(name))
+    }
+}

@@ -1,0 +1,162 @@
+//! Copies what is needed out of packs that are to go (step G4), entry by entry, as it is stored.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use crate::base::cancel::Cancel;
+use crate::base::id::{ChunkId, PackId};
+use crate::base::limits::PENDING_ENTRIES_MAX;
+use crate::base::sync::lock;
+use crate::chunk::ChunkDecoder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::EntryKind;
+use crate::format::layout::ObjectName;
+use crate::format::location::Location;
+use crate::format::pack::TableRow;
+use crate::index::builder::publish_segment;
+use crate::pack::{PackSink, PackWriter, PackWriterOptions, read_entry, read_pack};
+use crate::prune::census::{Packs, Uses};
+use crate::prune::mark::Live;
+use crate::repo::{MAP_COPIES, Repository};
+
+/// Copies the needed entries of `sources`, and returns when the copies are durable and indexed.
+/// Returns the packs that must stay because not all of them could be read.
+pub(super) fn copy_needed(
+    repo: &Repository,
+    live: &Live,
+    packs: &Packs,
+    uses: &Uses,
+    sources: &[PackId],
+    cancel: &Cancel,
+) -> Result<HashSet<PackId>> {
+    let sink = Arc::new(Sink { repo: repo.clone(), pending: Mutex::default() });
+    let mut copier = Copier {
+        repo,
+        live,
+        packs,
+        uses,
+        data: writer(repo, EntryKind::Data, 1, &sink)?,
+        map: writer(repo, EntryKind::MapNode, MAP_COPIES, &sink)?,
+        decoder: ChunkDecoder::new()?,
+        nodes: HashSet::new(),
+    };
+    repo.monitor().phase("compacting", Some(sources.iter().map(|pack| uses[pack].len).sum()));
+    let mut unreadable = HashSet::new();
+    let mut copied = Ok(());
+    for pack in sources {
+        if cancel.is_requested() {
+            copied = Err(Error::new(ErrorKind::Cancelled, "the prune was interrupted"));
+            break;
+        }
+        match copier.copy_pack(*pack) {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
+                repo.monitor().problem(&error);
+                unreadable.insert(*pack);
+            }
+            Err(error) => {
+                copied = Err(error);
+                break;
+            }
+            Ok(()) => repo.monitor().advance(uses[pack].len),
+        }
+    }
+    // Packs that were published are indexed in any case: they are found again by the next run.
+    let finished = [copier.data.finish(), copier.map.finish()];
+    let indexed = sink.flush();
+    copied?;
+    finished.into_iter().try_for_each(|totals| totals.map(drop))?;
+    indexed?;
+    Ok(unreadable)
+}
+
+struct Copier<'a> {
+    repo: &'a Repository,
+    live: &'a Live,
+    packs: &'a Packs,
+    uses: &'a Uses,
+    data: PackWriter,
+    map: PackWriter,
+    decoder: ChunkDecoder,
+    /// Nodes that were copied: the other copy of one is in another pack.
+    nodes: HashSet<ChunkId>,
+}
+
+impl Copier<'_> {
+    fn copy_pack(&mut self, pack: PackId) -> Result<()> {
+        let store = &**self.repo.store();
+        let contents = read_pack(store, pack)?;
+        let (mut entry, mut plain) = (Vec::new(), Vec::new());
+        for row in &contents.rows {
+            let TableRow { chunk, offset, entry_len, plain_len, kind } = *row;
+            let location = Location { pack, offset, entry_len, plain_len, kind };
+            if !self.must_copy(chunk, &location)? {
+                continue;
+            }
+            read_entry(store, &location, &mut entry)?;
+            // What is copied must be good: the original goes.
+            let place =
+                |error: Error| error.at(ObjectName::pack(pack).to_string()).at_byte(offset.into());
+            let decoded = self.decoder.decode(chunk, &entry, std::mem::take(&mut plain));
+            plain = decoded.map_err(place)?.into_buffer();
+            match kind {
+                EntryKind::Data => self.data.append(chunk, plain_len as usize, &entry)?,
+                EntryKind::MapNode => {
+                    self.map.append(chunk, plain_len as usize, &entry)?;
+                    self.nodes.insert(chunk);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this copy is one of those that are kept.
+    fn must_copy(&self, chunk: ChunkId, location: &Location) -> Result<bool> {
+        let live = self.live;
+        if self.nodes.contains(&chunk) || !live.index.is_marked(chunk, &live.marks)? {
+            return Ok(false);
+        }
+        let copies = live.index.locations(chunk)?;
+        let chosen = self.packs.chosen(self.uses, chunk, &copies);
+        Ok(chosen.iter().any(|one| (one.pack, one.offset) == (location.pack, location.offset)))
+    }
+}
+
+fn writer(repo: &Repository, kind: EntryKind, copies: u8, sink: &Arc<Sink>) -> Result<PackWriter> {
+    PackWriter::start(PackWriterOptions {
+        store: Arc::clone(repo.store()),
+        repo: repo.id(),
+        chance: Arc::clone(&repo.environment().chance),
+        kind,
+        has_parity: repo.config().has_parity(),
+        copies,
+        buffers: 2,
+        sink: Arc::<Sink>::clone(sink),
+    })
+}
+
+/// Makes segments of what was published.
+struct Sink {
+    repo: Repository,
+    pending: Mutex<Vec<(ChunkId, Location)>>,
+}
+
+impl Sink {
+    fn flush(&self) -> Result<()> {
+        let entries = std::mem::take(&mut *lock(&self.pending));
+        publish_segment(&**self.repo.store(), self.repo.id(), entries).map(drop)
+    }
+}
+
+impl PackSink for Sink {
+    fn published(&self, pack: PackId, rows: &[TableRow]) -> Result<()> {
+        let is_full = {
+            let mut pending = lock(&self.pending);
+            pending.extend(rows.iter().map(|row| {
+                let TableRow { chunk, offset, entry_len, plain_len, kind } = *row;
+                (chunk, Location { pack, offset, entry_len, plain_len, kind })
+            }));
+            pending.len() >= PENDING_ENTRIES_MAX
+        };
+        if is_full { self.flush() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,190 @@
+//! Looks again after the wait, and deletes what is not needed after all (steps G7 to G10).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::base::cancel::Cancel;
+use crate::base::id::{PackId, PointId, SegmentId};
+use crate::error::{Error, Result};
+use crate::format::layout::{Area, ObjectName};
+use crate::format::location::Location;
+use crate::index::lookup::Index;
+use crate::index::merge::merge;
+use crate::index::segment::Segment;
+use crate::prune::census::{Packs, each_chunk};
+use crate::prune::condemn::Batch;
+use crate::prune::mark::{Live, mark};
+use crate::prune::report::PruneReport;
+use crate::prune::roots::{Roots, read_roots};
+use crate::prune::survey::Survey;
+use crate::repo::{Repository, condemned_lists, condemned_packs};
+
+/// Entries of the segments that are merged into one.
+const MERGED_ENTRIES_MAX: u64 = u32::MAX as u64;
+
+/// What was found in the second look.
+pub(super) struct Sweep<'a> {
+    repo: &'a Repository,
+    roots: Roots,
+    packs: Packs,
+    /// Packs to delete.
+    doomed: HashSet<PackId>,
+    /// Packs that were to be deleted and are needed.
+    kept: u64,
+    /// Packs that are gone and that the index need not name any more.
+    forgettable: HashSet<PackId>,
+    /// Restore points whose commits go.
+    points: Vec<PointId>,
+}
+
+impl<'a> Sweep<'a> {
+    /// Step G7: restore points again, then lists, then packs. A pack of `ready` stays if something
+    /// needed in it has no other copy that is there to stay.
+    pub(super) fn look(
+        repo: &'a Repository,
+        before: &Survey,
+        ready: Batch,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let store = &**repo.store();
+        let roots = read_roots(repo)?;
+        check_grown(&before.roots, &roots)?;
+        let live = mark(repo, &roots.points, cancel)?;
+        let lists = condemned_lists(store)?;
+        let condemned = &condemned_packs(&lists) | &ready.packs;
+        let packs = Packs::look(repo, &live, &condemned)?;
+        let mut doomed = ready.packs;
+        doomed.retain(|pack| packs.listed.contains_key(pack));
+        let before_check = doomed.len();
+        let mut forgettable = packs.missing.clone();
+        spare(&live, &packs, &condemned, &mut doomed, &mut forgettable)?;
+        let kept = (before_check - doomed.len()) as u64;
+        let points = roots.dropped.iter().filter(|id| ready.points.contains(id)).copied().collect();
+        Ok(Self { repo, roots, packs, doomed, kept, forgettable, points })
+    }
+
+    /// Steps G8, G9 and the first half of G10.
+    pub(super) fn delete(&self, report: &mut PruneReport) -> Result<()> {
+        let store = &**self.repo.store();
+        // Tombstones were seen; were one to vanish in a crash now, its restore point would be back
+        // without its packs.
+        store.barrier(Area::Forgotten)?;
+        self.take_out_of_index()?;
+        let len = |pack: &PackId| self.packs.listed.get(pack).copied().unwrap_or_default();
+        report.kept_packs = self.kept;
+        report.deleted_packs = self.doomed.len() as u64;
+        report.deleted_bytes = self.doomed.iter().map(len).sum();
+        report.points = self.roots.points.len() as u64;
+        self.repo.monitor().phase("deleting", Some(report.deleted_bytes));
+        for pack in &self.doomed {
+            // Parity without its pack would be in nobody's way; a pack without it would be weaker.
+            store.delete(&ObjectName::pack(*pack))?;
+            store.delete(&ObjectName::parity(*pack))?;
+            self.repo.monitor().advance(len(pack));
+        }
+        store.barrier(Area::Packs)?;
+        store.barrier(Area::Parity)?;
+        self.points.iter().try_for_each(|point| store.delete(&ObjectName::commit(*point)))?;
+        store.barrier(Area::Commits)
+    }
+
+    /// The rest of step G10: lists that say nothing any more, of earlier prunes and of scrubs.
+    pub(super) fn clear_lists(&self, before: &Survey) -> Result<()> {
+        let store = &**self.repo.store();
+        let is_there =
+            |pack: &PackId| self.packs.listed.contains_key(pack) && !self.doomed.contains(pack);
+        let is_dropped =
+            |point: &PointId| self.roots.dropped.contains(point) && !self.points.contains(point);
+        for list in &before.found.carried {
+            let says = list.condemned.packs.iter().any(is_there)
+                || list.condemned.points.iter().any(is_dropped);
+            if !says {
+                store.delete(&list.name)?;
+            }
+        }
+        let index = Index::load(store, self.repo.id(), self.repo.monitor())?;
+        let named = index.packs()?;
+        for (name, damaged) in &self.packs.damage_lists {
+            let says = damaged.copies.iter().any(|copy| is_there(&copy.pack))
+                || damaged.missing_packs.iter().any(|pack| named.contains(pack));
+            if !says {
+                store.delete(name)?;
+            }
+        }
+        store.barrier(Area::Condemned)?;
+        store.barrier(Area::Damaged)
+    }
+
+    /// Step G8. When this returns, no lookup leads to a doomed pack, after a crash neither.
+    fn take_out_of_index(&self) -> Result<()> {
+        let store = &**self.repo.store();
+        let without = &self.doomed | &self.forgettable;
+        let index = Index::load(store, self.repo.id(), self.repo.monitor())?;
+        let mut group: Vec<Arc<Segment>> = Vec::new();
+        let mut entries = 0;
+        for segment in index.segments() {
+            if !names_any(segment, &without)? {
+                continue;
+            }
+            let more = u64::from(segment.entry_count());
+            if !group.is_empty() && entries + more > MERGED_ENTRIES_MAX {
+                self.merge(&group, &without)?;
+                (group, entries) = (Vec::new(), 0);
+            }
+            group.push(Arc::clone(segment));
+            entries += more;
+        }
+        if !group.is_empty() {
+            self.merge(&group, &without)?;
+        }
+        store.barrier(Area::Index)
+    }
+
+    fn merge(&self, group: &[Arc<Segment>], without: &HashSet<PackId>) -> Result<SegmentId> {
+        merge(&**self.repo.store(), self.repo.id(), group, without)
+    }
+}
+
+fn names_any(segment: &Segment, packs: &HashSet<PackId>) -> Result<bool> {
+    for pack in segment.packs() {
+        if packs.contains(&pack?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes packs out of `doomed` that hold something needed of which no other copy is there to stay,
+/// and out of `forgettable` those whose entries tell what is lost. All such packs stay, not one of
+/// them: another prune may spare another one, and delete this.
+fn spare(
+    live: &Live,
+    packs: &Packs,
+    condemned: &HashSet<PackId>,
+    doomed: &mut HashSet<PackId>,
+    forgettable: &mut HashSet<PackId>,
+) -> Result<()> {
+    each_chunk(live, |chunk, copies, is_live| {
+        let stays = |copy: &Location| packs.is_good(chunk, copy) && !condemned.contains(&copy.pack);
+        if is_live && !copies.iter().any(stays) {
+            for copy in copies {
+                doomed.remove(&copy.pack);
+                forgettable.remove(&copy.pack);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Fails if a restore point is gone that nobody dropped: a listing left something out.
+fn check_grown(before: &Roots, now: &Roots) -> Result<()> {
+    let there: HashSet<PointId> =
+        now.points.iter().map(|point| point.id).chain(now.dropped.iter().copied()).collect();
+    match before.points.iter().find(|point| !there.contains(&point.id)) {
+        None => Ok(()),
+        Some(lost) => {
+            let what = "a restore point is gone that was there a moment ago; nothing was deleted";
+            Err(Error::corrupt(what).at(ObjectName::commit(lost.id).to_string()))
+        }
+    }
+}
