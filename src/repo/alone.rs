@@ -8,6 +8,7 @@ use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::format::session::{SessionKind, SessionRecord};
+use crate::repo::registration::describe;
 use crate::repo::{Repository, holder};
 use crate::store::{Held, Store};
 
@@ -25,20 +26,7 @@ impl Alone {
     /// [`ErrorKind::Busy`] where another repair, or a session that writes, is at work.
     pub fn begin(repo: &Repository) -> Result<Self> {
         let store = &**repo.store();
-        let environment = repo.environment();
-        let record = SessionRecord {
-            kind: SessionKind::Repair,
-            vm: None,
-            point: None,
-            began: environment.clock.now(),
-            host: environment.host.clone(),
-            pid: std::process::id(),
-        };
-        let name = ObjectName::exclusive_lock();
-        let Some(lock) = store.lock(&name, &record.encode())? else {
-            let what = format!("another repair is running ({})", holder::read(store, &name).who);
-            return Err(Error::new(ErrorKind::Busy, what));
-        };
+        let lock = lock_for(repo, SessionKind::Repair, &ObjectName::exclusive_lock(), "repair")?;
         for session in store.list(Area::Sessions)? {
             if store.is_held(&session)? && !only_reads(store, &session) {
                 let who = holder::read(store, &session).who;
@@ -48,6 +36,25 @@ impl Alone {
         }
         Ok(Self { _lock: lock })
     }
+}
+
+/// The lock that a prune has while it is at work. [`ErrorKind::Busy`] where another one has it.
+pub fn lock_prunes(repo: &Repository) -> Result<Box<dyn Held>> {
+    lock_for(repo, SessionKind::Prune, &ObjectName::prune_lock(), "prune")
+}
+
+fn lock_for(
+    repo: &Repository,
+    kind: SessionKind,
+    name: &ObjectName,
+    doing: &str,
+) -> Result<Box<dyn Held>> {
+    let store = &**repo.store();
+    let text = describe(repo, kind, None, None).encode();
+    store.lock(name, &text)?.ok_or_else(|| {
+        let who = holder::read(store, name).who;
+        Error::new(ErrorKind::Busy, format!("another {doing} is running ({who})"))
+    })
 }
 
 /// Whether a session only reads. One that does not say what it does may do anything.

@@ -110,6 +110,7 @@ impl Repository {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::id::PointId;
     use crate::format::journal::EngineThing;
     use crate::repo::{Environment, RestoreSession};
     use crate::store::testing::MemoryStore;
@@ -129,7 +130,7 @@ mod tests {
     fn a_note_is_a_leftover_once_its_session_is_gone_and_until_it_is_settled() {
         let store = Arc::new(MemoryStore::new());
         let repo = Repository::create(store, Environment::default()).unwrap();
-        let session = RestoreSession::begin(&repo, "web").unwrap();
+        let session = RestoreSession::begin(&repo, "web", PointId::from_bytes([1; 16])).unwrap();
         let journal = EngineJournal::new(&repo, session.id());
         for id in ["over", "left"] {
             journal.note(&note(id)).unwrap();

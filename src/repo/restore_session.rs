@@ -1,51 +1,35 @@
 //! A session that brings a restore point back to an engine.
 
-use crate::base::id::SessionId;
+use crate::base::id::{PointId, SessionId};
 use crate::error::Result;
-use crate::format::layout::ObjectName;
-use crate::format::session::{SessionKind, SessionRecord};
+use crate::format::session::SessionKind;
+use crate::repo::registration::{Registration, check_not_dropped, describe};
 use crate::repo::{Repository, holder};
 use crate::store::Held;
 
 /// Has the lock of a VM and is registered until it is dropped: no backup of the VM runs meanwhile,
-/// and no other restore into it.
+/// no other restore into it, and no prune takes what it reads.
 pub struct RestoreSession {
-    repo: Repository,
-    id: SessionId,
-    _registration: Box<dyn Held>,
+    registration: Registration,
     _vm_lock: Box<dyn Held>,
 }
 
 impl RestoreSession {
-    /// Begins. [`crate::error::ErrorKind::Busy`] if somebody has the VM.
-    pub fn begin(repo: &Repository, vm: &str) -> Result<Self> {
-        let store = &**repo.store();
-        let environment = repo.environment();
-        let record = SessionRecord {
-            kind: SessionKind::Restore,
-            vm: Some(vm.to_owned()),
-            point: None,
-            began: environment.clock.now(),
-            host: environment.host.clone(),
-            pid: std::process::id(),
-        };
-        let vm_lock = holder::lock(store, vm, &record)?;
-        let id = SessionId::random(&*environment.chance);
-        let registration = store.register(&ObjectName::session(id), &record.encode())?;
-        Ok(Self { repo: repo.clone(), id, _registration: registration, _vm_lock: vm_lock })
+    /// Begins a restore of `point` into `vm`.
+    ///
+    /// [`crate::error::ErrorKind::Busy`] if somebody has the VM,
+    /// [`crate::error::ErrorKind::NotFound`] if the restore point was dropped.
+    pub fn begin(repo: &Repository, vm: &str, point: PointId) -> Result<Self> {
+        let record = describe(repo, SessionKind::Restore, Some(vm), Some(point));
+        let vm_lock = holder::lock(&**repo.store(), vm, &record)?;
+        let registration = Registration::of(repo, &record)?;
+        check_not_dropped(repo, point)?;
+        Ok(Self { registration, _vm_lock: vm_lock })
     }
 
     /// Which session it is.
     #[must_use]
     pub fn id(&self) -> SessionId {
-        self.id
-    }
-}
-
-impl Drop for RestoreSession {
-    fn drop(&mut self) {
-        if let Err(problem) = self.repo.store().delete(&ObjectName::session(self.id)) {
-            self.repo.monitor().problem(&problem);
-        }
+        self.registration.id()
     }
 }

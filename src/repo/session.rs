@@ -34,13 +34,14 @@ use crate::format::entry::EntryKind;
 use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::Damaged;
 use crate::format::mapnode::MapNode;
-use crate::format::session::{SessionKind, SessionRecord};
+use crate::format::session::SessionKind;
 use crate::monitor::Monitor;
 use crate::pack::{PackTotals, PackWriter, PackWriterOptions};
 use crate::point::{self, PointEntry};
 use crate::repo::alone::check_not_repaired;
 use crate::repo::holder;
 use crate::repo::open::RELEASE;
+use crate::repo::registration::{describe, register};
 use crate::repo::room::{check_room, stow_ballast};
 use crate::repo::segments::{SessionIndex, Unusable};
 use crate::repo::{Repository, condemned_lists, condemned_packs};
@@ -95,18 +96,9 @@ impl BackupSession {
     pub fn begin(repo: &Repository, vm: &str) -> Result<Self> {
         let store = &**repo.store();
         check_room(store, 0)?;
-        let environment = repo.environment();
-        let record = SessionRecord {
-            kind: SessionKind::Backup,
-            vm: Some(vm.to_owned()),
-            point: None,
-            began: environment.clock.now(),
-            host: environment.host.clone(),
-            pid: std::process::id(),
-        };
+        let record = describe(repo, SessionKind::Backup, Some(vm), None);
         let vm_lock = holder::lock(store, vm, &record)?;
-        let id = SessionId::random(&*environment.chance);
-        let registration = store.register(&ObjectName::session(id), &record.encode())?;
+        let (id, registration) = register(repo, &record)?;
         if let Err(error) = check_not_repaired(store) {
             store.delete(&ObjectName::session(id))?;
             return Err(error);
