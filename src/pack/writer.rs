@@ -141,6 +141,17 @@ impl PackWriter {
     }
 }
 
+/// Whoever drops a writer gives its session up next, and nothing may be published after that.
+impl Drop for PackWriter {
+    fn drop(&mut self) {
+        self.full = None;
+        if let Some(publisher) = self.publisher.take() {
+            // That it failed was told to whoever appends, and nobody asked for more.
+            let _ended = publisher.join();
+        }
+    }
+}
+
 struct Publisher {
     options: PackWriterOptions,
     failure: Arc<Mutex<Option<Error>>>,
