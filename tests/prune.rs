@@ -18,9 +18,11 @@ use backstop::format::lists::Condemned;
 use backstop::format::session::SessionKind;
 use backstop::prune::forget::{forget, hold, release, undo};
 use backstop::prune::{PruneOptions, PruneReport, prune};
-use backstop::repo::{BackupSession, Registration, Repository, rebuild_index};
+use backstop::repo::{
+    BackupSession, Registration, Repository, RestoreSession, condemned_lists, rebuild_index,
+};
 use backstop::store::Store;
-use backstop::store::testing::MemoryStore;
+use backstop::store::testing::{Damage, DamagingStore, MemoryStore};
 
 use support::{MIB, back_up_bytes, environment, new_repo, noise, read_back};
 
@@ -68,6 +70,11 @@ fn needed(repo: &Repository) -> HashSet<ChunkId> {
         }
     }
     needed
+}
+
+/// The packs that have parity.
+fn protected(repo: &Repository) -> HashSet<PackId> {
+    names(repo, Area::Parity).iter().filter_map(ObjectName::protected_pack).collect()
 }
 
 /// Every entry of every pack, as the packs tell themselves.
@@ -146,9 +153,51 @@ fn a_point_that_is_held_or_read_is_kept_though_it_was_dropped() {
     let _created = hold(&repo, point.id, "audit").unwrap();
     assert_eq!(forget(&repo, point.id).unwrap_err().kind(), ErrorKind::Refused);
     drop(reader);
+    let restore = RestoreSession::begin(&repo, "elsewhere", point.id).unwrap();
     release(&repo, point.id).unwrap();
     forget(&repo, point.id).unwrap();
+    assert_eq!(run(&repo).deleted_packs, 0);
+    drop(restore);
+    let late = RestoreSession::begin(&repo, "elsewhere", point.id).err().unwrap();
+    assert_eq!(late.kind(), ErrorKind::NotFound);
+    assert_eq!(names(&repo, Area::Sessions), []);
     assert!(run(&repo).deleted_packs > 0);
+}
+
+/// What nothing leads to any more would otherwise stay for ever.
+#[test]
+fn parity_goes_with_its_pack_and_so_does_parity_whose_pack_is_gone() {
+    let store = MemoryStore::new();
+    let repo = Repository::create_with_parity(Arc::new(store.clone()), environment(1)).unwrap();
+    let kept = back_up_bytes(&repo, "vm", &noise(MIB, 1)).unwrap();
+    let point = back_up_bytes(&repo, "vm", &noise(MIB, 2)).unwrap();
+    forget(&repo, point.id).unwrap();
+    let orphan = ObjectName::parity(PackId::from_bytes([7; 32]));
+    let _created = store.create(&orphan, b"parity of a pack that is gone").unwrap();
+    assert!(run(&repo).deleted_packs > 0);
+    assert_eq!(protected(&repo), packs(&repo));
+    assert_reads(&repo, &[(kept, noise(MIB, 1))]);
+}
+
+#[test]
+fn a_pack_that_cannot_be_read_stays_and_is_told_of() {
+    let store = Arc::new(DamagingStore::new(MemoryStore::new()));
+    let repo = new_repo(Arc::<DamagingStore<_>>::clone(&store));
+    let wide = noise(10 * MIB, 1);
+    let first = back_up_bytes(&repo, "vm", &wide).unwrap();
+    let narrow = wide[..2 * MIB].to_vec();
+    let second = back_up_bytes(&repo, "vm", &narrow).unwrap();
+    forget(&repo, first.id).unwrap();
+    let reader = repo.reader().unwrap();
+    let map = repo.disk_map(&reader, &second.disks[0]);
+    let (_, chunk) = map.next_data(ChunkIndex(0)).unwrap().unwrap();
+    let copy = reader.index().locations(chunk).unwrap()[0];
+    let middle = u64::from(copy.offset) + u64::from(copy.entry_len) / 2;
+    store.damage(&ObjectName::pack(copy.pack), Damage::Unreadable(middle..middle + 1));
+    let report = run(&repo);
+    assert!(packs(&repo).contains(&copy.pack), "{report:?}");
+    store.heal();
+    assert_reads(&repo, &[(second, narrow)]);
 }
 
 /// A backup that began before the prune refers to chunks that nothing else needs.
@@ -167,6 +216,17 @@ fn a_running_backup_is_waited_for_and_a_later_prune_finishes() {
     assert_eq!(report.deleted_packs, 0);
     assert_eq!(packs(&repo), before);
     assert_eq!(undo(&repo, old.id).unwrap_err().kind(), ErrorKind::Busy, "it is condemned");
+    // A list that says for whom is waited came beside the first. Were it to take its place, whoever
+    // listed before the one and read after the other's end would know of neither.
+    let lists = condemned_lists(&**repo.store()).unwrap();
+    let named_by = |waits_for: Option<Vec<SessionId>>| {
+        let mut lists: Vec<_> = lists.iter().map(|list| list.condemned.clone()).collect();
+        lists.retain(|list| list.waits_for == waits_for);
+        let packs: Vec<_> = lists.iter().flat_map(|list| list.packs.clone()).collect();
+        (packs, lists.iter().flat_map(|list| list.points.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(named_by(None), named_by(Some(vec![session.id()])));
+    assert!(!named_by(None).0.is_empty() && !named_by(None).1.is_empty());
     // Another backup comes, and must not keep the prune from its end.
     let later = BackupSession::begin(&repo, "later").unwrap();
     let mut encoder = ChunkEncoder::new(CompressionLevel::default()).unwrap();
@@ -268,6 +328,21 @@ fn anything_missing_or_damaged_stops_it_before_anything_is_deleted() {
             let name = ObjectName::segment(backstop::base::id::SegmentId::from_bytes([3; 32]));
             let _created = repo.store().create(&name, b"rubbish").unwrap();
         }),
+        ("a pack is gone that is needed and was condemned", |repo, points| {
+            let reader = repo.reader().unwrap();
+            let map = repo.disk_map(&reader, &points[0].disks[0]);
+            let (_, chunk) = map.next_data(ChunkIndex(0)).unwrap().unwrap();
+            let pack = reader.index().locations(chunk).unwrap()[0].pack;
+            let list = Condemned { packs: vec![pack], ..Condemned::default() };
+            let name = ObjectName::condemned(SessionId::from_bytes([3; 16]));
+            let _created = repo.store().create(&name, &list.encode()).unwrap();
+            repo.store().delete(&ObjectName::pack(pack)).unwrap();
+        }),
+        ("all commits and tombstones are elsewhere", |repo, _| {
+            for area in [Area::Commits, Area::Forgotten] {
+                names(repo, area).iter().for_each(|name| repo.store().delete(name).unwrap());
+            }
+        }),
         ("a commit is gone", |repo, points| {
             repo.store().delete(&ObjectName::commit(points[0].id)).unwrap();
         }),
@@ -344,6 +419,9 @@ fn check(store: &MemoryStore, told: &Told, seed: u64) -> Result<()> {
     assert!(read_back(&repo, &point.disks[0], false)? == disk(0));
     prune(&repo, &PruneOptions { live_percent: 90, ..options() })?;
     assert_eq!(repo.store().list(Area::Condemned)?, []);
+    if repo.config().has_parity() {
+        assert_eq!(protected(&repo), packs(&repo));
+    }
     for (point, disk) in &told.kept {
         assert!(read_back(&repo, &point.disks[0], false)? == *disk);
     }
@@ -353,9 +431,14 @@ fn check(store: &MemoryStore, told: &Told, seed: u64) -> Result<()> {
 
 #[test]
 fn no_restore_point_is_lost_whenever_the_power_goes_in_a_prune() {
-    let fresh = || {
+    let fresh = |has_parity| {
         let store = MemoryStore::new();
-        Repository::create(Arc::new(store.clone()), environment(2)).unwrap();
+        let shared = Arc::new(store.clone());
+        match has_parity {
+            false => Repository::create(shared, environment(2)),
+            true => Repository::create_with_parity(shared, environment(2)),
+        }
+        .unwrap();
         let told = history(&store).unwrap();
         (store, told)
     };
@@ -363,15 +446,15 @@ fn no_restore_point_is_lost_whenever_the_power_goes_in_a_prune() {
         let repo = Repository::open(Arc::new(store.clone()), environment(5))?;
         prune(&repo, &PruneOptions { live_percent: 90, ..options() })
     };
-    let (store, _) = fresh();
-    let before = store.steps();
-    let report = pruned(&store).unwrap();
-    assert!(report.dead_packs > 0 && report.compacted_packs > 0, "{report:?}");
-    let steps = store.steps() - before;
-    assert!(steps > 30, "{steps} steps are no prune");
-    for cut in 1..=steps {
-        for seed in 0..2 {
-            let (store, told) = fresh();
+    for (has_parity, seeds) in [(false, 0..2), (true, 1..2)] {
+        let (store, _) = fresh(has_parity);
+        let before = store.steps();
+        let report = pruned(&store).unwrap();
+        assert!(report.dead_packs > 0 && report.compacted_packs > 0, "{report:?}");
+        let steps = store.steps() - before;
+        assert!(steps > 30, "{steps} steps are no prune");
+        for (cut, seed) in (1..=steps).flat_map(|cut| seeds.clone().map(move |seed| (cut, seed))) {
+            let (store, told) = fresh(has_parity);
             store.crash_after(cut);
             let _cut_off = pruned(&store);
             let rebooted = store.reboot(cut * 31 + seed);

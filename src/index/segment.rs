@@ -1,5 +1,7 @@
 //! One segment: a sorted table of where chunks lie, mapped, and trusted only page by page.
 
+use std::collections::HashSet;
+
 use crate::base::id::{ChunkId, PackId, RepoId, SegmentId};
 use crate::error::{Error, Result};
 use crate::format::layout::ObjectName;
@@ -105,6 +107,16 @@ impl Segment {
     /// The packs that the entries lie in. After an error the ids of other pages still come.
     pub fn packs(&self) -> impl Iterator<Item = Result<PackId>> + '_ {
         (0..self.footer.pack_count).map(|number| self.pack(number))
+    }
+
+    /// Whether an entry lies in one of `packs`.
+    pub fn names_any(&self, packs: &HashSet<PackId>) -> Result<bool> {
+        for pack in self.packs() {
+            if packs.contains(&pack?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The segments that this one replaces.

@@ -21,6 +21,8 @@ pub(super) struct Packs {
     pub(super) listed: HashMap<PackId, u64>,
     /// Those that the index names and that are gone, as somebody wrote down.
     pub(super) missing: HashSet<PackId>,
+    /// Those that a scrub found to be gone.
+    pub(super) lost: HashSet<PackId>,
     /// Copies that cannot be read, as a scrub wrote down.
     pub(super) damaged: HashSet<DamagedCopy>,
     /// The lists of damage.
@@ -42,6 +44,10 @@ pub(super) struct PackUse {
     pub(super) sole: u64,
     /// Entries that are needed and that this pack was chosen to keep.
     pub(super) needed: u64,
+    /// Number of those.
+    pub(super) needed_entries: u64,
+    /// Whether it holds map nodes, which are written twice.
+    pub(super) is_map: bool,
     /// Whether the index names it.
     pub(super) is_indexed: bool,
     /// Whether it holds a copy that cannot be read.
@@ -51,6 +57,13 @@ pub(super) struct PackUse {
     pub(super) is_last_resort: bool,
     /// Whether it must go if that can be.
     pub(super) must_go: bool,
+}
+
+impl PackUse {
+    fn keep(&mut self, copy: &Location) {
+        self.needed += u64::from(copy.entry_len);
+        self.needed_entries += 1;
+    }
 }
 
 /// The use of all packs.
@@ -66,10 +79,9 @@ impl Packs {
     ) -> Result<Self> {
         let store = &**repo.store();
         let mut packs = Self { damage_lists: read_damage(store)?, ..Self::default() };
-        let mut explained = explained.clone();
         for (_, damaged) in &packs.damage_lists {
             packs.damaged.extend(&damaged.copies);
-            explained.extend(&damaged.missing_packs);
+            packs.lost.extend(&damaged.missing_packs);
         }
         for name in store.list(Area::Packs)? {
             let Some(pack) = name.pack_id() else { continue };
@@ -82,7 +94,8 @@ impl Packs {
         }
         for pack in live.index.packs()? {
             if !packs.listed.contains_key(&pack) {
-                check_gone(store, pack, &explained)?;
+                let is_explained = packs.lost.contains(&pack) || explained.contains(&pack);
+                check_gone(store, pack, is_explained)?;
                 packs.missing.insert(pack);
             }
         }
@@ -126,6 +139,7 @@ pub(super) fn count(live: &Live, packs: &Packs) -> Result<Uses> {
         for copy in copies {
             if let Some(of_pack) = uses.get_mut(&copy.pack) {
                 of_pack.is_indexed = true;
+                of_pack.is_map |= copy.kind == EntryKind::MapNode;
                 of_pack.total += u64::from(copy.entry_len);
                 if !packs.is_good(chunk, copy) {
                     (of_pack.is_damaged, of_pack.must_go) = (true, true);
@@ -141,7 +155,7 @@ pub(super) fn count(live: &Live, packs: &Packs) -> Result<Uses> {
             count if count <= wanted(copies) => good.for_each(|copy| {
                 if let Some(of_pack) = uses.get_mut(&copy.pack) {
                     of_pack.sole += u64::from(copy.entry_len);
-                    of_pack.needed += u64::from(copy.entry_len);
+                    of_pack.keep(copy);
                 }
             }),
             _ => has_surplus = true,
@@ -161,7 +175,7 @@ fn choose_among_surplus(live: &Live, packs: &Packs, uses: &mut Uses) -> Result<(
         if is_live && good > wanted(copies) {
             for copy in packs.chosen(&sole, chunk, copies) {
                 if let Some(of_pack) = uses.get_mut(&copy.pack) {
-                    of_pack.needed += u64::from(copy.entry_len);
+                    of_pack.keep(&copy);
                 }
             }
         }
@@ -180,9 +194,11 @@ fn keep_unreadable(
     for copy in copies {
         if let Some(of_pack) = uses.get_mut(&copy.pack) {
             of_pack.is_last_resort = true;
-        } else if !packs.missing.contains(&copy.pack) {
+        } else if !packs.lost.contains(&copy.pack) {
             let name = ObjectName::pack(copy.pack).to_string();
-            return Err(Error::corrupt("the pack of a chunk is gone").at(name).chunk(chunk));
+            let what = "the pack of a chunk is gone that a restore point needs; nothing was \
+                        deleted; `backstop scrub` writes down what is missing";
+            return Err(Error::corrupt(what).at(name).chunk(chunk));
         }
     }
     Ok(())
@@ -216,19 +232,25 @@ fn wanted(copies: &[Location]) -> usize {
 }
 
 /// A pack that the index names and a listing does not: gone, and somebody said so.
-fn check_gone(store: &dyn Store, pack: PackId, explained: &HashSet<PackId>) -> Result<()> {
+fn check_gone(store: &dyn Store, pack: PackId, is_explained: bool) -> Result<()> {
     let name = ObjectName::pack(pack);
-    match store.len_bytes(&name) {
-        Ok(_) => {
-            let what = "a listing left out a pack that is there; nothing was deleted";
-            Err(Error::new(ErrorKind::Io, what).at(name.to_string()))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound && explained.contains(&pack) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let what = "a pack is gone and nothing says why; nothing was deleted; `backstop scrub` \
-                        writes down what is missing";
-            Err(Error::corrupt(what).at(name.to_string()))
-        }
+    if is_there(store, &name)? {
+        let what = "a listing left out a pack that is there; nothing was deleted";
+        return Err(Error::new(ErrorKind::Io, what).at(name.to_string()));
+    }
+    if is_explained {
+        return Ok(());
+    }
+    let what = "a pack is gone and nothing says why; nothing was deleted; `backstop scrub` writes \
+                down what is missing";
+    Err(Error::corrupt(what).at(name.to_string()))
+}
+
+/// Whether there is an object of that name.
+pub(super) fn is_there(store: &dyn Store, name: &ObjectName) -> Result<bool> {
+    match store.len_bytes(name) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -63,6 +63,9 @@ impl OwnLists {
     }
 
     /// Publishes what `batch` holds, in as many lists as it takes. It is durable when this returns.
+    ///
+    /// Lists of before that name the same packs stay: whoever lists while one goes and another one
+    /// comes may see neither, and refer to a pack that nobody waits for any more.
     pub(super) fn publish(&mut self, repo: &Repository, batch: &Batch) -> Result<()> {
         let mut packs: Vec<_> = batch.packs.iter().copied().collect();
         let mut points: Vec<_> = batch.points.iter().copied().collect();
@@ -80,13 +83,6 @@ impl OwnLists {
             self.names.push(name);
         }
         Ok(())
-    }
-
-    /// Replaces all lists by those of `batch`, which are durable before the others go.
-    pub(super) fn replace(&mut self, repo: &Repository, batch: &Batch) -> Result<()> {
-        let old = std::mem::take(&mut self.names);
-        self.publish(repo, batch)?;
-        old.iter().try_for_each(|name| repo.store().delete(name))
     }
 
     /// Takes all lists back.

@@ -19,8 +19,16 @@ use crate::prune::census::{Packs, Uses};
 use crate::prune::mark::Live;
 use crate::repo::{MAP_COPIES, Repository};
 
+/// What was copied.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    /// Packs that must stay because not all that is needed of them could be read.
+    pub(super) unreadable: HashSet<PackId>,
+    /// Length of what was written, in bytes.
+    pub(super) bytes: u64,
+}
+
 /// Copies the needed entries of `sources`, and returns when the copies are durable and indexed.
-/// Returns the packs that must stay because not all of them could be read.
 pub(super) fn copy_needed(
     repo: &Repository,
     live: &Live,
@@ -28,7 +36,7 @@ pub(super) fn copy_needed(
     uses: &Uses,
     sources: &[PackId],
     cancel: &Cancel,
-) -> Result<HashSet<PackId>> {
+) -> Result<Copied> {
     let sink = Arc::new(Sink { repo: repo.clone(), pending: Mutex::default() });
     let mut copier = Copier {
         repo,
@@ -41,7 +49,7 @@ pub(super) fn copy_needed(
         nodes: HashSet::new(),
     };
     repo.monitor().phase("compacting", Some(sources.iter().map(|pack| uses[pack].len).sum()));
-    let mut unreadable = HashSet::new();
+    let mut result = Copied::default();
     let mut copied = Ok(());
     for pack in sources {
         if cancel.is_requested() {
@@ -49,24 +57,36 @@ pub(super) fn copy_needed(
             break;
         }
         match copier.copy_pack(*pack) {
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
+            Err(CopyError::Read(error))
+                if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) =>
+            {
                 repo.monitor().problem(&error);
-                unreadable.insert(*pack);
+                result.unreadable.insert(*pack);
             }
-            Err(error) => {
+            Err(CopyError::Read(error) | CopyError::Write(error)) => {
                 copied = Err(error);
                 break;
             }
-            Ok(()) => repo.monitor().advance(uses[pack].len),
+            Ok(()) => {}
         }
+        repo.monitor().advance(uses[pack].len);
     }
     // Packs that were published are indexed in any case: they are found again by the next run.
     let finished = [copier.data.finish(), copier.map.finish()];
     let indexed = sink.flush();
+    // Why a pack could not be published is a better reason than that no more is taken.
+    for totals in finished {
+        result.bytes += totals?.bytes;
+    }
     copied?;
-    finished.into_iter().try_for_each(|totals| totals.map(drop))?;
     indexed?;
-    Ok(unreadable)
+    Ok(result)
+}
+
+/// On which side copying failed.
+enum CopyError {
+    Read(Error),
+    Write(Error),
 }
 
 struct Copier<'a> {
@@ -82,28 +102,29 @@ struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    fn copy_pack(&mut self, pack: PackId) -> Result<()> {
+    fn copy_pack(&mut self, pack: PackId) -> std::result::Result<(), CopyError> {
         let store = &**self.repo.store();
-        let contents = read_pack(store, pack)?;
+        let contents = read_pack(store, pack).map_err(CopyError::Read)?;
         let (mut entry, mut plain) = (Vec::new(), Vec::new());
         for row in &contents.rows {
             let TableRow { chunk, offset, entry_len, plain_len, kind } = *row;
             let location = Location { pack, offset, entry_len, plain_len, kind };
-            if !self.must_copy(chunk, &location)? {
+            if !self.must_copy(chunk, &location).map_err(CopyError::Read)? {
                 continue;
             }
-            read_entry(store, &location, &mut entry)?;
             // What is copied must be good: the original goes.
-            let place =
-                |error: Error| error.at(ObjectName::pack(pack).to_string()).at_byte(offset.into());
-            let decoded = self.decoder.decode(chunk, &entry, std::mem::take(&mut plain));
-            plain = decoded.map_err(place)?.into_buffer();
-            match kind {
-                EntryKind::Data => self.data.append(chunk, plain_len as usize, &entry)?,
-                EntryKind::MapNode => {
-                    self.map.append(chunk, plain_len as usize, &entry)?;
-                    self.nodes.insert(chunk);
-                }
+            let read = read_entry(store, &location, &mut entry)
+                .and_then(|()| self.decoder.decode(chunk, &entry, std::mem::take(&mut plain)));
+            let name = ObjectName::pack(pack);
+            let place = |error: Error| error.at(name.to_string()).at_byte(offset.into());
+            plain = read.map_err(|error| CopyError::Read(place(error)))?.into_buffer();
+            let writer = match kind {
+                EntryKind::Data => &self.data,
+                EntryKind::MapNode => &self.map,
+            };
+            writer.append(chunk, plain_len as usize, &entry).map_err(CopyError::Write)?;
+            if kind == EntryKind::MapNode {
+                self.nodes.insert(chunk);
             }
         }
         Ok(())

@@ -14,9 +14,12 @@ use crate::format::lists::{Forgotten, Hold};
 use crate::format::session::SessionKind;
 use crate::index::lookup::Index;
 use crate::point;
+use crate::prune::census::is_there;
 use crate::prune::retention::{PointFacts, Policy, Reason};
 use crate::prune::walk::{Visitor, walk_map};
-use crate::repo::{Registration, Repository, check_not_repaired, condemned_lists, condemned_packs};
+use crate::repo::{
+    LentBallast, Registration, Repository, check_not_repaired, condemned_lists, condemned_packs,
+};
 use crate::store::Published;
 
 /// A restore point, and why a policy keeps it; without a reason it is to be dropped.
@@ -61,8 +64,9 @@ pub fn judge(repo: &Repository, vms: &[String], policy: &Policy) -> Result<Vec<J
 /// [`ErrorKind::NotFound`] if there is none of that id, [`ErrorKind::Refused`] if it is held.
 pub fn forget(repo: &Repository, point: PointId) -> Result<()> {
     let store = &**repo.store();
+    let _room = LentBallast::begin(repo)?;
     point::committed(store, point)?;
-    if is_held(repo, point)? {
+    if is_there(store, &ObjectName::hold(point))? {
         return Err(Error::new(ErrorKind::Refused, format!("restore point {point} is held")));
     }
     let time = repo.environment().clock.now();
@@ -93,6 +97,7 @@ pub fn dropped(repo: &Repository) -> Result<Vec<PointRecord>> {
 /// prune has condemned it.
 pub fn undo(repo: &Repository, id: PointId) -> Result<()> {
     let store = &**repo.store();
+    let _room = LentBallast::begin(repo)?;
     let _registration = Registration::begin(repo, SessionKind::Undo, None)?;
     check_not_repaired(store)?;
     let lists = condemned_lists(store)?;
@@ -115,6 +120,7 @@ pub fn undo(repo: &Repository, id: PointId) -> Result<()> {
 /// is fine; the note of then stays.
 pub fn hold(repo: &Repository, point: PointId, note: &str) -> Result<Published> {
     let store = &**repo.store();
+    let _room = LentBallast::begin(repo)?;
     point::committed(store, point)?;
     let time = repo.environment().clock.now();
     let hold = Hold { point, time, note: note.to_owned() };
@@ -137,14 +143,6 @@ pub fn release(repo: &Repository, point: PointId) -> Result<()> {
 pub fn held(repo: &Repository) -> Result<HashSet<PointId>> {
     let names = repo.store().list(Area::Holds)?;
     Ok(names.iter().filter_map(ObjectName::session_id).collect())
-}
-
-fn is_held(repo: &Repository, point: PointId) -> Result<bool> {
-    match repo.store().len_bytes(&ObjectName::hold(point)) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 fn gone(point: PointId) -> Error {

@@ -13,6 +13,7 @@ mod copy;
 mod mark;
 mod plan;
 mod report;
+mod room;
 mod roots;
 mod run;
 mod survey;

@@ -42,24 +42,31 @@ pub(super) fn plan(
 }
 
 impl Plan {
-    /// Takes packs out of the list of those to write anew, the fullest first, until what they need
-    /// is no more than `bytes`. Says how many were taken out.
-    pub(super) fn fit(&mut self, uses: &Uses, bytes: u64) -> usize {
+    /// Takes packs out of the list of those to write anew, the fullest first, until the others take
+    /// no more than `bytes`, as `cost` says of a list. Says how many were taken out.
+    pub(super) fn fit(&mut self, bytes: u64, cost: impl Fn(&[PackId]) -> u64) -> usize {
         let before = self.compacted.len();
-        while self.rewritten_bytes(uses) > bytes {
-            self.compacted.pop();
+        // More packs never cost less.
+        let (mut fits, mut end) = (0, before + 1);
+        while end - fits > 1 {
+            let middle = usize::midpoint(fits, end);
+            match cost(&self.compacted[..middle]) <= bytes {
+                true => fits = middle,
+                false => end = middle,
+            }
         }
-        before - self.compacted.len()
+        self.compacted.truncate(fits);
+        before - fits
     }
 
-    /// Bytes that writing packs anew adds before anything is deleted. Map nodes are written twice.
-    pub(super) fn rewritten_bytes(&self, uses: &Uses) -> u64 {
-        self.compacted.iter().map(|pack| uses[pack].needed * 2).sum()
+    /// All packs that go, if they can.
+    pub(super) fn doomed(&self) -> impl Iterator<Item = &PackId> {
+        self.dead.iter().chain(&self.compacted)
     }
 
     /// Lengths of all packs that go.
     pub(super) fn doomed_bytes(&self, uses: &Uses) -> u64 {
-        self.dead.iter().chain(&self.compacted).map(|pack| uses[pack].len).sum()
+        self.doomed().map(|pack| uses[pack].len).sum()
     }
 }
 
@@ -107,8 +114,10 @@ mod tests {
         let uses: Uses = (1..=4).map(|n| (pack(n), of_pack(10 * u64::from(n)))).collect();
         let mut plan = plan(&uses, 50, false, &HashSet::new());
         assert_eq!(plan.compacted.len(), 4);
-        assert_eq!(plan.fit(&uses, 60), 2);
+        let cost = |packs: &[PackId]| packs.iter().map(|pack| uses[pack].needed).sum();
+        assert_eq!(plan.fit(100, cost), 0);
+        assert_eq!(plan.fit(59, cost), 2);
         assert_eq!(plan.compacted, [pack(1), pack(2)]);
-        assert_eq!(plan.fit(&uses, 0), 2);
+        assert_eq!(plan.fit(0, cost), 2);
     }
 }

@@ -33,9 +33,9 @@ pub struct PruneReport {
     pub dead_packs: u64,
     /// Packs to write anew.
     pub compacted_packs: u64,
-    /// What that may add, at most, before anything is deleted.
+    /// Length of what was written in their place; of what would be, at most.
     pub rewritten_bytes: u64,
-    /// What rewriting the index may add for a while, at most.
+    /// What the new index takes beside the old one for a while, at most.
     pub index_bytes: u64,
     /// Packs that were not written anew for want of room.
     pub postponed_packs: u64,

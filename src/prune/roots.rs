@@ -21,6 +21,8 @@ pub(super) struct Roots {
     pub(super) points: Vec<PointRecord>,
     /// Dropped restore points that nothing keeps and whose commits are there.
     pub(super) dropped: Vec<PointId>,
+    /// Decided sessions and tombstones: what is never deleted without leaving one of the two.
+    pub(super) registers: usize,
 }
 
 /// Looks. Any commit that cannot be read is an error, and so is one that must be there and is not.
@@ -34,7 +36,8 @@ pub(super) fn read_roots(repo: &Repository) -> Result<Roots> {
     let forgotten = ids(store, Area::Forgotten)?;
     let mut kept = held(repo)?;
     kept.extend(read_pins(store)?);
-    let mut roots = Roots::default();
+    let registers = commits.len() + forgotten.len();
+    let mut roots = Roots { registers, ..Roots::default() };
     let mut committed = HashSet::new();
     for id in commits {
         let point = match point::decision(store, id)? {
@@ -102,8 +105,8 @@ pub(super) fn is_waited_for(kind: SessionKind) -> bool {
 
 fn vanished(point: PointId) -> Error {
     let what = format!(
-        "restore point {point} is named by another one and has neither a commit nor a tombstone; \
-         nothing was deleted"
+        "restore point {point} has neither a commit nor a tombstone, though it was there; nothing \
+         was deleted"
     );
     Error::corrupt(what).at(ObjectName::commit(point).to_string())
 }

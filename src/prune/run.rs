@@ -16,8 +16,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::base::id::{PackId, PointId, SessionId};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::layout::ObjectName;
+use crate::error::{ErrorKind, Result};
 use crate::format::session::SessionKind;
 use crate::prune::condemn::{Batch, OwnLists};
 use crate::prune::copy::copy_needed;
@@ -25,7 +24,9 @@ use crate::prune::report::{PruneOptions, PruneReport};
 use crate::prune::survey::Survey;
 use crate::prune::sweep::Sweep;
 use crate::prune::wait::{wait_for, waiting};
-use crate::repo::{LentBallast, Registration, Repository, check_not_repaired, fence_dead_sessions};
+use crate::repo::{
+    LentBallast, Registration, Repository, check_not_repaired, fence_dead_sessions, lock_prunes,
+};
 
 /// Deletes what no restore point needs.
 ///
@@ -36,27 +37,25 @@ use crate::repo::{LentBallast, Registration, Repository, check_not_repaired, fen
 pub fn prune(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
     let began = Instant::now();
     let mut report = match options.dry_run {
-        true => Survey::look(repo, None, options)?.report(&**repo.store())?,
-        false => run(repo, options, began)?,
+        true => Survey::look(repo, None, options)?.report(repo)?,
+        false => run(repo, options)?,
     };
     report.duration_ms = began.elapsed().as_millis() as u64;
     Ok(report)
 }
 
-fn run(repo: &Repository, options: &PruneOptions, began: Instant) -> Result<PruneReport> {
+fn run(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
     let store = &**repo.store();
-    let Some(_lock) = store.lock(&ObjectName::prune_lock(), &[])? else {
-        return Err(Error::new(ErrorKind::Busy, "another prune is running"));
-    };
-    let _ballast = LentBallast::begin(repo)?;
+    // Even the text of a lock takes room.
+    let _room = LentBallast::begin(repo)?;
+    let _lock = lock_prunes(repo)?;
     let registration = Registration::begin(repo, SessionKind::Prune, None)?;
     check_not_repaired(store)?;
     fence_dead_sessions(store)?;
     if let Err(problem) = store.sweep() {
         repo.monitor().problem(&problem);
     }
-    let mut run =
-        Run { repo, options, began, own: OwnLists::new(registration.id()), deletes: false };
+    let mut run = Run { repo, options, own: OwnLists::new(registration.id()), deletes: false };
     let report = run.steps(registration.id());
     // Nothing was deleted: the lists say nothing that must last.
     if report.is_err()
@@ -71,7 +70,6 @@ fn run(repo: &Repository, options: &PruneOptions, began: Instant) -> Result<Prun
 struct Run<'a> {
     repo: &'a Repository,
     options: &'a PruneOptions,
-    began: Instant,
     own: OwnLists,
     /// Whether the packs are on their way out.
     deletes: bool,
@@ -79,15 +77,10 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn steps(&mut self, own: SessionId) -> Result<PruneReport> {
-        let store = &**self.repo.store();
         let mut survey = Survey::look(self.repo, Some(own), self.options)?;
-        let postponed = self.fit(&mut survey)?;
-        let mut report = survey.report(store)?;
-        report.postponed_packs = postponed as u64;
-        let unreadable = self.compact(&mut survey)?;
-        let doomed = survey.plan.dead.iter().chain(&survey.plan.compacted);
-        let doomed: HashSet<PackId> =
-            doomed.filter(|pack| !unreadable.contains(pack)).copied().collect();
+        let rewritten_bytes = self.compact(&mut survey)?;
+        let mut report = PruneReport { rewritten_bytes, ..survey.report(self.repo)? };
+        let doomed: HashSet<PackId> = survey.plan.doomed().copied().collect();
         let points: HashSet<PointId> = survey.roots.dropped.iter().copied().collect();
         let mut batches = batches(&survey, &doomed, &points);
         self.own.publish(self.repo, &Batch { packs: doomed, points, waits_for: None })?;
@@ -103,38 +96,33 @@ impl Run<'_> {
         sweep.delete(&mut report)?;
         match is_ready(&batches[0]) {
             true => self.own.withdraw(self.repo)?,
-            false => self.own.replace(self.repo, &batches[0])?,
+            // Beside the first, which goes with its packs: this one says who is waited for.
+            false => self.own.publish(self.repo, &batches[0])?,
         }
         sweep.clear_lists(&survey)?;
         Ok(report)
     }
 
-    /// Leaves out what there is no room to write anew.
-    fn fit(&self, survey: &mut Survey) -> Result<usize> {
-        match self.repo.store().space()? {
-            None => Ok(0),
-            Some(space) => {
-                let index_bytes = survey.index_bytes(&**self.repo.store())?;
-                let room = space.free_bytes.saturating_sub(index_bytes);
-                Ok(survey.plan.fit(&survey.uses, room))
-            }
-        }
-    }
-
-    /// Step G4. A medium that is full all the same postpones it: dead packs make room.
-    fn compact(&self, survey: &mut Survey) -> Result<HashSet<PackId>> {
-        let Survey { live, packs, uses, plan, .. } = &*survey;
-        let cancel = &self.options.cancel;
+    /// Step G4; says how much was written. A medium that is full all the same postpones it: dead
+    /// packs make room. A pack that cannot be read stays.
+    fn compact(&self, survey: &mut Survey) -> Result<u64> {
+        let Survey { live, packs, uses, plan, postponed, .. } = survey;
         if plan.compacted.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(0);
         }
+        let cancel = &self.options.cancel;
         match copy_needed(self.repo, live, packs, uses, &plan.compacted, cancel) {
             Err(error) if error.kind() == ErrorKind::Full => {
                 self.repo.monitor().problem(&error);
-                survey.plan.compacted.clear();
-                Ok(HashSet::new())
+                *postponed += plan.compacted.len();
+                plan.compacted.clear();
+                Ok(0)
             }
-            copied => copied,
+            Ok(copied) => {
+                plan.compacted.retain(|pack| !copied.unreadable.contains(pack));
+                Ok(copied.bytes)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -154,8 +142,7 @@ impl Run<'_> {
             batch.waits_for = Some(waits_for);
         }
         self.repo.monitor().phase("waiting", None);
-        let deadline = self.began + self.options.wait;
-        wait_for(store, &mut left, deadline, &self.options.cancel)?;
+        wait_for(store, &mut left, self.options.wait, &self.options.cancel)?;
         for batch in batches {
             batch.waits_for = batch.waits_for.take().map(|waits_for| &waits_for & &left);
         }

@@ -1,13 +1,17 @@
 //! Looks at everything and plans (steps G1 to G3). Writes nothing.
 
-use crate::base::id::SessionId;
-use crate::error::Result;
+use std::collections::HashSet;
+
+use crate::base::id::{PackId, SessionId};
+use crate::error::{Error, Result};
 use crate::format::layout::{Area, ObjectName};
+use crate::index::segment::Segment;
 use crate::prune::census::{Packs, Uses, count};
 use crate::prune::condemn::Found;
 use crate::prune::mark::{Live, mark};
 use crate::prune::plan::{Plan, plan};
 use crate::prune::report::{PruneOptions, PruneReport};
+use crate::prune::room;
 use crate::prune::roots::{Roots, is_waited_for, read_roots, read_session};
 use crate::repo::{Repository, condemned_packs};
 use crate::store::Store;
@@ -20,6 +24,8 @@ pub(super) struct Survey {
     pub(super) packs: Packs,
     pub(super) uses: Uses,
     pub(super) plan: Plan,
+    /// How many packs are left out of the plan for want of room.
+    pub(super) postponed: usize,
 }
 
 impl Survey {
@@ -33,49 +39,96 @@ impl Survey {
         let store = &**repo.store();
         let found = Found::read(store, own)?;
         let roots = read_roots(repo)?;
-        let is_busy = is_busy(store)?;
+        let mut writers = writers(store)?;
         let live = mark(repo, &roots.points, &options.cancel)?;
         let explained = condemned_packs(found.carried.iter().chain(&found.foreign));
         let mut packs = Packs::look(repo, &live, &explained)?;
         packs.carried = condemned_packs(&found.carried);
         packs.foreign = condemned_packs(&found.foreign);
+        // Whoever began after the first look may have published packs by the second.
+        writers.extend(self::writers(store)?);
+        if roots.registers == 0 && writers.is_empty() && !packs.listed.is_empty() {
+            return Err(no_registers());
+        }
         let uses = count(&live, &packs)?;
+        let is_busy = writers.contains(&true);
         let plan = plan(&uses, options.live_percent, is_busy, &packs.foreign);
-        Ok(Self { found, roots, live, packs, uses, plan })
+        let mut survey = Self { found, roots, live, packs, uses, plan, postponed: 0 };
+        survey.fit(repo)?;
+        Ok(survey)
+    }
+
+    /// Leaves out what there is no room to write anew.
+    fn fit(&mut self, repo: &Repository) -> Result<()> {
+        let store = &**repo.store();
+        let Some(space) = store.space()? else { return Ok(()) };
+        let old_index = self.index_bytes(store, |_| Ok(true))?;
+        let has_parity = repo.config().has_parity();
+        let others = room::other_bytes(self.packs.listed.len());
+        let Self { plan, uses, .. } = self;
+        let cost = |packs: &[PackId]| {
+            room::rewritten_bytes(uses, packs, has_parity)
+                + room::index_bytes(uses, packs, old_index)
+                + others
+        };
+        self.postponed = plan.fit(space.free_bytes, cost);
+        Ok(())
     }
 
     /// What the plan comes to.
-    pub(super) fn report(&self, store: &dyn Store) -> Result<PruneReport> {
+    pub(super) fn report(&self, repo: &Repository) -> Result<PruneReport> {
+        let Self { plan, uses, .. } = self;
+        let without: HashSet<PackId> = plan.doomed().chain(&self.packs.missing).copied().collect();
+        let old_index = self.index_bytes(&**repo.store(), |segment| segment.names_any(&without))?;
+        let has_parity = repo.config().has_parity();
         Ok(PruneReport {
             points: self.roots.points.len() as u64,
             dropped_points: self.roots.dropped.len() as u64,
             packs: self.packs.listed.len() as u64,
             pack_bytes: self.packs.listed.values().sum(),
-            dead_packs: self.plan.dead.len() as u64,
-            compacted_packs: self.plan.compacted.len() as u64,
-            rewritten_bytes: self.plan.rewritten_bytes(&self.uses),
-            index_bytes: self.index_bytes(store)?,
-            deleted_packs: (self.plan.dead.len() + self.plan.compacted.len()) as u64,
-            deleted_bytes: self.plan.doomed_bytes(&self.uses),
+            dead_packs: plan.dead.len() as u64,
+            compacted_packs: plan.compacted.len() as u64,
+            postponed_packs: self.postponed as u64,
+            rewritten_bytes: room::rewritten_bytes(uses, &plan.compacted, has_parity),
+            index_bytes: room::index_bytes(uses, &plan.compacted, old_index),
+            deleted_packs: plan.doomed().count() as u64,
+            deleted_bytes: plan.doomed_bytes(uses),
             ..PruneReport::default()
         })
     }
 
-    /// The length of all index segments: what a new index takes beside the old one.
-    pub(super) fn index_bytes(&self, store: &dyn Store) -> Result<u64> {
-        let segments = self.live.index.segments().iter();
-        segments.map(|one| store.len_bytes(&ObjectName::segment(one.id()))).sum()
+    /// The length of some of the index segments.
+    fn index_bytes(
+        &self,
+        store: &dyn Store,
+        mut counts: impl FnMut(&Segment) -> Result<bool>,
+    ) -> Result<u64> {
+        let mut bytes = 0;
+        for segment in self.live.index.segments() {
+            if counts(segment)? {
+                bytes += store.len_bytes(&ObjectName::segment(segment.id()))?;
+            }
+        }
+        Ok(bytes)
     }
 }
 
-/// Whether a session is at work that may have published packs which the index does not name yet.
-fn is_busy(store: &dyn Store) -> Result<bool> {
+/// The sessions that may publish packs which the index does not name yet: of each that is
+/// registered, whether it is at work.
+fn writers(store: &dyn Store) -> Result<Vec<bool>> {
+    let mut writers = Vec::new();
     for name in store.list(Area::Sessions)? {
-        if store.is_held(&name)?
-            && read_session(store, &name)?.is_some_and(|session| is_waited_for(session.kind))
-        {
-            return Ok(true);
+        let is_alive = store.is_held(&name)?;
+        if read_session(store, &name)?.is_some_and(|session| is_waited_for(session.kind)) {
+            writers.push(is_alive);
         }
     }
-    Ok(false)
+    Ok(writers)
+}
+
+/// Every session leaves a register for ever, and every restore point that was dropped a tombstone.
+fn no_registers() -> Error {
+    let what = "there are packs, but not one trace of a session that wrote them; nothing was \
+                deleted; look whether the files of this directory are elsewhere";
+    Error::corrupt(what).at(Area::Commits.directory())
 }

@@ -11,7 +11,7 @@ use crate::format::location::Location;
 use crate::index::lookup::Index;
 use crate::index::merge::merge;
 use crate::index::segment::Segment;
-use crate::prune::census::{Packs, each_chunk};
+use crate::prune::census::{Packs, each_chunk, is_there};
 use crate::prune::condemn::Batch;
 use crate::prune::mark::{Live, mark};
 use crate::prune::report::PruneReport;
@@ -76,27 +76,44 @@ impl<'a> Sweep<'a> {
         report.deleted_bytes = self.doomed.iter().map(len).sum();
         report.points = self.roots.points.len() as u64;
         self.repo.monitor().phase("deleting", Some(report.deleted_bytes));
+        self.delete_parity()?;
         for pack in &self.doomed {
-            // Parity without its pack would be in nobody's way; a pack without it would be weaker.
             store.delete(&ObjectName::pack(*pack))?;
-            store.delete(&ObjectName::parity(*pack))?;
             self.repo.monitor().advance(len(pack));
         }
         store.barrier(Area::Packs)?;
-        store.barrier(Area::Parity)?;
         self.points.iter().try_for_each(|point| store.delete(&ObjectName::commit(*point)))?;
         store.barrier(Area::Commits)
+    }
+
+    /// The parity of the packs that go, and of packs that are gone. It goes first, durably: nothing
+    /// leads to parity without its pack, so that nobody would delete it any more.
+    fn delete_parity(&self) -> Result<()> {
+        let store = &**self.repo.store();
+        for name in store.list(Area::Parity)? {
+            let Some(pack) = name.protected_pack() else { continue };
+            let is_orphan = || {
+                let Packs { listed, missing, .. } = &self.packs;
+                let is_known = listed.contains_key(&pack) || missing.contains(&pack);
+                // A new pack is there before its parity is.
+                Ok::<_, Error>(!is_known && !is_there(store, &ObjectName::pack(pack))?)
+            };
+            if self.doomed.contains(&pack) || is_orphan()? {
+                store.delete(&name)?;
+            }
+        }
+        store.barrier(Area::Parity)
     }
 
     /// The rest of step G10: lists that say nothing any more, of earlier prunes and of scrubs.
     pub(super) fn clear_lists(&self, before: &Survey) -> Result<()> {
         let store = &**self.repo.store();
-        let is_there =
+        let stays =
             |pack: &PackId| self.packs.listed.contains_key(pack) && !self.doomed.contains(pack);
         let is_dropped =
             |point: &PointId| self.roots.dropped.contains(point) && !self.points.contains(point);
         for list in &before.found.carried {
-            let says = list.condemned.packs.iter().any(is_there)
+            let says = list.condemned.packs.iter().any(stays)
                 || list.condemned.points.iter().any(is_dropped);
             if !says {
                 store.delete(&list.name)?;
@@ -105,7 +122,7 @@ impl<'a> Sweep<'a> {
         let index = Index::load(store, self.repo.id(), self.repo.monitor())?;
         let named = index.packs()?;
         for (name, damaged) in &self.packs.damage_lists {
-            let says = damaged.copies.iter().any(|copy| is_there(&copy.pack))
+            let says = damaged.copies.iter().any(|copy| stays(&copy.pack))
                 || damaged.missing_packs.iter().any(|pack| named.contains(pack));
             if !says {
                 store.delete(name)?;
@@ -123,7 +140,7 @@ impl<'a> Sweep<'a> {
         let mut group: Vec<Arc<Segment>> = Vec::new();
         let mut entries = 0;
         for segment in index.segments() {
-            if !names_any(segment, &without)? {
+            if !segment.names_any(&without)? {
                 continue;
             }
             let more = u64::from(segment.entry_count());
@@ -143,15 +160,6 @@ impl<'a> Sweep<'a> {
     fn merge(&self, group: &[Arc<Segment>], without: &HashSet<PackId>) -> Result<SegmentId> {
         merge(&**self.repo.store(), self.repo.id(), group, without)
     }
-}
-
-fn names_any(segment: &Segment, packs: &HashSet<PackId>) -> Result<bool> {
-    for pack in segment.packs() {
-        if packs.contains(&pack?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Takes packs out of `doomed` that hold something needed of which no other copy is there to stay,

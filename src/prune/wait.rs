@@ -8,6 +8,8 @@ use crate::base::id::SessionId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::Decision;
 use crate::format::layout::{Area, ObjectName};
+use crate::format::session::SessionKind;
+use crate::prune::census::is_there;
 use crate::prune::roots::{is_waited_for, read_session};
 use crate::store::Store;
 
@@ -17,7 +19,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The sessions that a prune waits for, as they are registered now. Those whose process is gone are
 /// fenced, so that they can never commit. With `backups` false, only the others.
 pub(super) fn waiting(store: &dyn Store, backups: bool) -> Result<HashSet<SessionId>> {
-    use crate::format::session::SessionKind;
     let mut waiting = HashSet::new();
     for name in store.list(Area::Sessions)? {
         let Some(id) = name.session_id() else { continue };
@@ -42,10 +43,8 @@ pub(super) fn waiting(store: &dyn Store, backups: bool) -> Result<HashSet<Sessio
 /// Whether a session can no longer commit, or has. One whose process is gone is fenced here.
 pub(super) fn is_decided(store: &dyn Store, id: SessionId) -> Result<bool> {
     let commit = ObjectName::commit(id);
-    match store.len_bytes(&commit) {
-        Ok(_) => return Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    if is_there(store, &commit)? {
+        return Ok(true);
     }
     if store.is_held(&ObjectName::session(id))? {
         return Ok(false);
@@ -55,13 +54,14 @@ pub(super) fn is_decided(store: &dyn Store, id: SessionId) -> Result<bool> {
     Ok(true)
 }
 
-/// Waits until `sessions` are decided, at most until `deadline`; those that are not stay in it.
+/// Waits until `sessions` are decided, at most for `patience`; those that are not stay in it.
 pub(super) fn wait_for(
     store: &dyn Store,
     sessions: &mut HashSet<SessionId>,
-    deadline: Instant,
+    patience: Duration,
     cancel: &Cancel,
 ) -> Result<()> {
+    let began = Instant::now();
     loop {
         let mut left = HashSet::new();
         for id in sessions.drain() {
@@ -70,12 +70,12 @@ pub(super) fn wait_for(
             }
         }
         *sessions = left;
-        if sessions.is_empty() || Instant::now() >= deadline {
+        if sessions.is_empty() || began.elapsed() >= patience {
             return Ok(());
         }
         if cancel.is_requested() {
             return Err(Error::new(ErrorKind::Cancelled, "the prune was interrupted"));
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(LOOK_EVERY.min(patience));
     }
 }

@@ -67,8 +67,8 @@ pub(super) fn stow_ballast(repo: &Repository) -> Result<()> {
     store.stow_ballast(wanted)
 }
 
-/// While this lives, the ballast is given up if the medium is nearly full. For sessions that make
-/// room.
+/// While this lives, the ballast is given up if the medium is nearly full. For whoever makes room,
+/// and for the small objects of people who decide what is to be dropped.
 pub struct LentBallast<'a> {
     repo: &'a Repository,
 }
