@@ -67,7 +67,7 @@ const CRATE_HOMES: &[crates::Home] = &[
     ("rayon", &["src/ingest/", "src/restore/", "src/scrub/"]),
     ("reed_solomon_simd", &["src/pack/parity.rs"]),
     ("reqwest", &["src/ovirt/client/"]),
-    ("ring", &["src/ovirt/trust/"]),
+    ("ring", &["src/ovirt/trust/", "src/ovirt/transfer/digest.rs"]),
     ("rustls", &["src/ovirt/trust/"]),
     (
         "serde",

@@ -14,6 +14,17 @@ impl dyn Chance + '_ {
         self.fill(&mut out);
         out
     }
+
+    /// A random UUID (RFC 9562, version 4), as text.
+    #[must_use]
+    pub fn uuid(&self) -> String {
+        let mut bytes = self.bytes::<16>();
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+        parts.join("-")
+    }
 }
 
 /// The operating system's random numbers.

@@ -1,12 +1,12 @@
 //! `backstop backup vm`
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::chunk::CompressionLevel;
 use crate::cli::config::EngineConfig;
+use crate::cli::duration;
 use crate::cli::eligibility::{ChoiceArgs, report_left_out};
 use crate::cli::eligibility_document::{FindingDocument, finding_document};
 use crate::cli::eligibility_text::text as eligibility_text;
@@ -19,18 +19,16 @@ use crate::cli::point_document::{
 };
 use crate::cli::repo_arg::{Run, default_threads};
 use crate::cli::size::Size;
-use crate::cli::{duration, size};
+use crate::cli::transfer_arg::TransferArgs;
 use crate::error::{Error, ErrorKind};
 use crate::format::commit::PointRecord;
 use crate::ingest::BackupOptions;
 use crate::job::backup_vm::{
-    BackupVmOptions, Consistency, NOT_CHOSEN, Outcome, Refusal, Site, TransferSettings, VmReport,
-    back_up_vms,
+    BackupVmOptions, Consistency, NOT_CHOSEN, Outcome, Refusal, Site, VmReport, back_up_vms,
 };
 use crate::ovirt::backup::abilities::Abilities;
 use crate::ovirt::client::Engine;
 use crate::ovirt::gather::find_vms;
-use crate::ovirt::transfer::{Bandwidth, CONNECTIONS_MAX, Places};
 use crate::ovirt::wire::Vm;
 
 /// Back up VMs of the engine, each as one restore point
@@ -71,14 +69,8 @@ pub(super) struct BackupVmArgs {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     at_once: u16,
 
-    /// Connections for a disk
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=CONNECTIONS_MAX as i64))]
-    connections: u16,
-
-    /// Most bytes that are read in a second, all VMs together, as in 100MiB
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    bandwidth: Option<u64>,
+    #[command(flatten)]
+    transfer: TransferArgs,
 
     /// Keep passwords and keys of the VM's configuration; needs an encrypted repository
     #[arg(long)]
@@ -149,12 +141,7 @@ pub(super) fn run(run: &Run, args: &BackupVmArgs) -> Result<Exit> {
     Ok(exit(&reports))
 }
 
-/// Connections beyond the first of each disk, for all VMs of a run: hosts and this machine have
-/// other work as well.
-const CONNECTIONS_SHARED: usize = 32;
-
 fn options(run: &Run, args: &BackupVmArgs, config: &EngineConfig) -> Result<BackupVmOptions> {
-    let bandwidth = args.bandwidth.map(Bandwidth::new).transpose()?;
     // Out of range is refused by the parser.
     let level = args.compression_level.and_then(CompressionLevel::new).unwrap_or_default();
     let threads = args.threads.map_or_else(default_threads, usize::from);
@@ -167,14 +154,7 @@ fn options(run: &Run, args: &BackupVmArgs, config: &EngineConfig) -> Result<Back
         },
         full: args.full,
         wait: args.wait.unwrap_or_default(),
-        transfer: TransferSettings {
-            way: config.way,
-            map: config.addresses.clone(),
-            anchor: config.internal_anchor(),
-            connections: args.connections.into(),
-            places: Arc::new(Places::new(CONNECTIONS_SHARED)),
-            bandwidth: bandwidth.map(Arc::new),
-        },
+        transfer: args.transfer.settings(config)?,
         backup: BackupOptions { level, threads, cancel: run.cancel_on_signal()? },
         sites: config.sites.clone(),
     })

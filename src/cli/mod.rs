@@ -31,6 +31,7 @@ mod rebuild_index;
 mod repair;
 mod repo_arg;
 mod restore_disk;
+mod restore_to_vm;
 mod scrub;
 mod scrub_document;
 mod scrub_text;
@@ -41,6 +42,7 @@ mod stats;
 mod stdin;
 mod sys;
 mod terminal;
+mod transfer_arg;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

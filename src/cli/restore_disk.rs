@@ -12,6 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Advise, Failure, Result};
 use crate::cli::point_document::point_name;
 use crate::cli::repo_arg::{Run, default_threads};
+use crate::cli::restore_to_vm::ToVmArgs;
 use crate::cli::size::{Rate, Size};
 use crate::cli::terminal::say;
 use crate::error::{Error, ErrorKind, IoContext};
@@ -21,17 +22,24 @@ use crate::point::PointSelector;
 use crate::repo::Registration;
 use crate::restore::{RestoreOptions, RestoreReport, Target, restore_disk};
 
-/// Restore one disk of a restore point as a raw image
+/// Restore one disk of a restore point, as a raw image or as a new disk of a VM
 ///
 /// TARGET is a file that does not exist yet, a block device with --force, or `-` for standard
 /// output. Every chunk is verified before it is written; a file is sparse where the disk is zero.
 /// If anything is damaged the restore fails and says what.
+///
+/// With --to-vm the disk becomes a new disk of a VM of the engine, beside those that it has. The
+/// host proves by a checksum that it holds what was sent. The VM gets the disk unplugged, unless
+/// --activate is given: a guest that sees the same file system twice may take the wrong one.
 #[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["target", "to_vm"]))]
 #[command(after_help = "\
 Examples:
   backstop restore disk web@latest web /var/lib/libvirt/images/web-restored.raw
   backstop restore disk db@2026-11-23T013000Z system /dev/vg0/db-new --force
-  backstop restore disk mail@latest system - | ssh host 'cat > mail.raw'")]
+  backstop restore disk mail@latest system - | ssh host 'cat > mail.raw'
+  backstop restore disk web@latest system --to-vm web --name web-of-yesterday
+  backstop restore disk db@2026-11-23T013000Z data --to-vm rescue --storage-domain fast")]
 pub(super) struct RestoreDiskArgs {
     /// VM@latest, VM@2026-11-23T013000Z, or a prefix of an id
     point: PointSelector,
@@ -40,11 +48,14 @@ pub(super) struct RestoreDiskArgs {
     disk: String,
 
     /// A file, a block device, or `-` for standard output
-    target: PathBuf,
+    target: Option<PathBuf>,
 
     /// Overwrite a file that exists, or a block device
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     force: bool,
+
+    #[command(flatten)]
+    to_vm: ToVmArgs,
 }
 
 #[derive(Serialize)]
@@ -65,7 +76,14 @@ struct RestoredDocument<'a> {
 }
 
 pub(super) fn run(run: &Run, args: &RestoreDiskArgs) -> Result<Exit> {
-    let to_stdout = args.target == Path::new("-");
+    match &args.target {
+        Some(target) => run_to_target(run, args, target),
+        None => args.to_vm.run(run, &args.point, &args.disk),
+    }
+}
+
+fn run_to_target(run: &Run, args: &RestoreDiskArgs, place: &Path) -> Result<Exit> {
+    let to_stdout = place == Path::new("-");
     if to_stdout {
         check_stdout(run.is_json(), io::stdout().is_terminal())?;
     }
@@ -75,17 +93,17 @@ pub(super) fn run(run: &Run, args: &RestoreDiskArgs) -> Result<Exit> {
     let _reading = Registration::reading(&repo, SessionKind::Restore, point.id)?;
     let cancel = run.cancel_on_signal()?;
     let options = RestoreOptions { threads: default_threads(), force: args.force, cancel };
-    let report = restore_disk(&repo, disk, target(&args.target)?, &options)
+    let report = restore_disk(&repo, disk, target(place)?, &options)
         .advise(ErrorKind::AlreadyExists, "--force overwrites it")
         .advise(ErrorKind::Full, "make room where TARGET lies, or name another place")
         .advise(ErrorKind::NotFound, "the directory of TARGET must exist")?;
-    let text = text(&point, disk, &args.target, &report);
+    let text = text(&point, disk, place, &report);
     match to_stdout {
         true => {
             run.terminal().clear();
             say(&text);
         }
-        false => run.answer(&document(&point, disk, &args.target, &report), &(text + "\n"))?,
+        false => run.answer(&document(&point, disk, place, &report), &(text + "\n"))?,
     }
     Ok(Exit::Done)
 }
@@ -101,7 +119,7 @@ fn check_stdout(is_json: bool, is_terminal: bool) -> Result<()> {
     Ok(())
 }
 
-fn find_disk<'a>(point: &'a PointRecord, name: &str) -> Result<&'a DiskRecord> {
+pub(super) fn find_disk<'a>(point: &'a PointRecord, name: &str) -> Result<&'a DiskRecord> {
     point.disk(name).ok_or_else(|| {
         let names: Vec<_> = point.disks.iter().map(|disk| format!("{:?}", disk.name)).collect();
         let (point, names) = (point_name(point), names.join(", "));

@@ -34,6 +34,11 @@ impl Journal {
         self.note(EngineThing::Backup, id, None)
     }
 
+    /// A disk is about to be made.
+    pub fn disk(&self, id: &str) -> Result<()> {
+        self.note(EngineThing::Disk, id, None)
+    }
+
     /// The thing of that id is over.
     pub fn done(&self, id: &str) -> Result<()> {
         self.notes.done(id)

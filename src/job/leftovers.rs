@@ -14,6 +14,7 @@ use crate::ovirt::backup::end::finalize;
 use crate::ovirt::backup::tag::Tag;
 use crate::ovirt::client::{ApiPath, Engine};
 use crate::ovirt::facts::{BackupFacts, Facts};
+use crate::ovirt::restore::{discard, is_attached};
 use crate::ovirt::ticket;
 use crate::ovirt::wire::{BackupList, BackupPhase};
 use crate::repo::{LeftoverNote, Repository};
@@ -94,6 +95,18 @@ pub fn of_vm(repo: &Repository, engine: &Engine, facts: &Facts) -> Result<Vec<Le
     Ok(found)
 }
 
+/// What is left of restores into one VM, in the order in which it is to be ended.
+pub fn of_restores(repo: &Repository, engine: &Engine, vm: &str) -> Result<Vec<Leftover>> {
+    let url = engine.url().to_string();
+    let is_ours = |leftover: &Leftover| {
+        let is_of_restore = matches!(leftover.what, EngineThing::Disk | EngineThing::Transfer);
+        is_of_restore && leftover.vm_id.as_deref() == Some(vm) && leftover.url == url
+    };
+    let mut found: Vec<_> = noted(repo)?.into_iter().filter(is_ours).collect();
+    found.sort_by_key(|leftover| rank(leftover.what));
+    Ok(found)
+}
+
 /// What is left on this engine: everything that is written down, and backups of VMs that have
 /// restore points here, in the order in which it is to be ended.
 pub fn of_engine(repo: &Repository, engine: &Engine) -> Result<Vec<Leftover>> {
@@ -144,7 +157,9 @@ pub fn end(repo: &Repository, engine: &Engine, leftover: &Leftover) -> Result<()
     match (what, vm_id) {
         (EngineThing::Transfer, _) => ticket::cancel(engine, id)?,
         (EngineThing::Backup, Some(vm)) => end_backup(engine, vm, id)?,
-        (EngineThing::Disk, _) => drop(engine.delete(&ApiPath::new(&["disks", id]))?),
+        // A disk that the VM has was whole before it got it.
+        (EngineThing::Disk, Some(vm)) if is_attached(engine, vm, id)? => {}
+        (EngineThing::Disk, _) => discard(engine, id)?,
         // A VM may have been put to use since. Its note goes, and it stays.
         (EngineThing::Backup | EngineThing::Vm, _) => {}
     }

@@ -10,6 +10,7 @@
 //! | [`configuration`] | what a restore needs to make a VM again, without secrets |
 //! | [`eligibility`] | from facts to findings: pure |
 //! | [`mod@backup`] | backups as the engine sees them: begin, wait, finalize, checkpoints |
+//! | [`mod@restore`] | new disks, and VMs that get them |
 //! | [`ticket`] | image transfers as the engine sees them: begin, keep open, end |
 //! | [`transfer`] | the bytes of disks, to and from hosts |
 //! | [`probe`], [`check`] | the way to the engine and its hosts, step by step |
@@ -24,6 +25,7 @@ pub mod facts;
 pub mod gather;
 pub mod poll;
 pub mod probe;
+pub mod restore;
 pub mod ticket;
 pub mod transfer;
 pub mod trust;

@@ -91,6 +91,17 @@ pub fn restore_disk(
     })
 }
 
+/// Bytes of a disk in chunks that are not all zero.
+pub fn data_bytes(repo: &Repository, disk: &DiskRecord) -> Result<u64> {
+    let reader = repo.reader()?;
+    let map = repo.disk_map(&reader, disk);
+    let mut leaves = map.leaves(ChunkIndex(0));
+    leaves.try_fold(0, |bytes, leaf| {
+        let (index, _) = leaf.map_err(|error| unreadable_map(disk, error))?;
+        Ok(bytes + map.grid().chunk_len(index) as u64)
+    })
+}
+
 fn start_threads(threads: usize) -> Result<ThreadPool> {
     ThreadPoolBuilder::new()
         .num_threads(threads.max(1))

@@ -14,7 +14,7 @@ mod target;
 mod work;
 
 pub use block_device::BlockDevice;
-pub use disk::{RestoreOptions, RestoreReport, restore_disk};
+pub use disk::{RestoreOptions, RestoreReport, data_bytes, restore_disk};
 pub use sink::ImageSink;
 pub use sparse_file::SparseFile;
 pub use stream::StreamSink;

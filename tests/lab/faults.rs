@@ -93,7 +93,7 @@ fn judge(lab: &Lab, vm: &Vm, trouble: &Trouble, ran: &Ran, before: &Value) -> Re
 }
 
 /// Each place where two documents differ.
-fn differences(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
+pub(crate) fn differences(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
     match (before.as_object(), after.as_object()) {
         (Some(first), Some(second)) => {
             for key in first.keys().chain(second.keys().filter(|key| !first.contains_key(*key))) {

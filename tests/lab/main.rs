@@ -8,6 +8,7 @@ mod export;
 mod faults;
 mod kills;
 mod lab;
+mod restore;
 mod secrets;
 mod selftest;
 mod transfer;

@@ -13,10 +13,7 @@ use crate::job::backup_vm::start::Started;
 use crate::job::journal::Journal;
 use crate::job::leftovers::IDLE;
 use crate::ovirt::ticket::{Ticket, TicketLog, TicketRequest};
-use crate::ovirt::transfer::{
-    ImageClient, TicketKeeper, TicketUrls, TransferOptions, TransferPatience, TransferSource,
-    WireCounters,
-};
+use crate::ovirt::transfer::{ImageClient, TicketKeeper, TicketUrls, TransferSource, WireCounters};
 use crate::ovirt::wire::Direction;
 
 /// What went over the wire for all disks of a restore point, and how.
@@ -106,23 +103,8 @@ impl DiskWork<'_> {
     ) -> Result<TransferSource> {
         let site = self.work.subject.site;
         let settings = &site.options.transfer;
-        let client = ImageClient::open(
-            urls,
-            TransferOptions {
-                way: settings.way,
-                map: settings.map.clone(),
-                anchor: settings.anchor.clone(),
-                patience: TransferPatience::default(),
-                connections: settings.connections,
-                places: Some(Arc::clone(&settings.places)),
-                bandwidth: settings.bandwidth.clone(),
-                may_use_unix_socket: true,
-                keeper: Some(keeper),
-                chance: Arc::clone(&site.repo.environment().chance),
-                cancel: self.work.cancel.clone(),
-                counters: Arc::clone(&wire.counters),
-            },
-        )?;
+        let options = settings.options(site.repo, keeper, &wire.counters, &self.work.cancel);
+        let client = ImageClient::open(urls, options)?;
         match &self.read {
             Read::Full(_) => TransferSource::full(client),
             Read::Changes(_) => TransferSource::incremental(client)?.ok_or_else(|| {

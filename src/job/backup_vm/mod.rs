@@ -22,7 +22,6 @@ mod many;
 mod plan;
 mod start;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::cancel::Cancel;
@@ -30,14 +29,11 @@ use crate::error::Result;
 use crate::format::commit::PointRecord;
 use crate::format::engine::{LeftOut, Sites};
 use crate::ingest::BackupOptions;
-use crate::ovirt::address::AddressMap;
+use crate::job::transfer::TransferSettings;
 use crate::ovirt::backup::abilities::Abilities;
-use crate::ovirt::check::Way;
 use crate::ovirt::client::Engine;
 use crate::ovirt::eligibility::{Choice, Effect, Finding, Taken, Verdict};
 use crate::ovirt::facts::{DiskFacts, Facts, Level};
-use crate::ovirt::transfer::{Bandwidth, Places};
-use crate::ovirt::trust::Anchor;
 use crate::repo::Repository;
 
 pub use many::{VmReport, back_up_vms};
@@ -69,23 +65,6 @@ impl Consistency {
             Self::Off => "off",
         }
     }
-}
-
-/// How images travel.
-#[derive(Clone)]
-pub struct TransferSettings {
-    /// By which way.
-    pub way: Way,
-    /// Other ways to hosts.
-    pub map: AddressMap,
-    /// Who must have signed the certificates of hosts and of the proxy.
-    pub anchor: Anchor,
-    /// Most connections for a disk.
-    pub connections: usize,
-    /// Places for connections beyond the first of each disk, which all disks share.
-    pub places: Arc<Places>,
-    /// A limit that all disks share.
-    pub bandwidth: Option<Arc<Bandwidth>>,
 }
 
 /// How VMs are backed up.

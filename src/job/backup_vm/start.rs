@@ -1,6 +1,5 @@
 //! The backup of the engine begins: as wanted, or as near to that as the engine can.
 
-use crate::base::chance::Chance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::backup_vm::plan::Base;
 use crate::job::backup_vm::{Consistency, Site, Subject};
@@ -94,7 +93,7 @@ fn attempt(
     tag: Tag,
 ) -> Result<std::result::Result<(String, Ready), Unfit>> {
     let Site { engine, repo, abilities, .. } = subject.site;
-    let chosen = abilities.takes_ids.then(|| new_id(&*repo.environment().chance));
+    let chosen = abilities.takes_ids.then(|| repo.environment().chance.uuid());
     if let Some(id) = &chosen {
         journal.backup(id)?;
     }
@@ -151,14 +150,4 @@ fn fall_back(subject: &Subject<'_>, ask: &mut Ask, unfit: Unfit) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Remote, unfit.reason))
-}
-
-/// A random id in the form that engines want (RFC 9562, version 4).
-fn new_id(chance: &dyn Chance) -> String {
-    let mut bytes = chance.bytes::<16>();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
-    parts.join("-")
 }

@@ -12,6 +12,7 @@
 mod bandwidth;
 mod client;
 mod counters;
+mod digest;
 mod extents;
 mod http;
 mod keep_alive;
@@ -32,6 +33,7 @@ mod wire;
 pub use bandwidth::{Bandwidth, Pace};
 pub use client::ImageClient;
 pub use counters::{WireCounters, WireCounts};
+pub use digest::ImageDigest;
 pub use extents::Extents;
 pub use keeper::{TicketKeeper, TicketUrls};
 pub use options::{CONNECTIONS_MAX, TransferOptions, TransferPatience, Transport};

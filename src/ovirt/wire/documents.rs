@@ -177,6 +177,41 @@ pub struct StorageDomainLinks {
     pub storage_domain: Vec<Link>,
 }
 
+/// A storage domain.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct StorageDomain {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// What it holds; disks are on those of type `data`.
+    #[serde(default, rename = "type")]
+    pub holds: String,
+    /// Free bytes.
+    #[serde(default, deserialize_with = "number")]
+    pub available: Option<u64>,
+    /// What it lies on.
+    #[serde(default)]
+    pub storage: Storage,
+}
+
+/// What a storage domain lies on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Storage {
+    /// `nfs` or `iscsi`, for example.
+    #[serde(default, rename = "type")]
+    pub kind: String,
+}
+
+impl StorageDomain {
+    /// Whether its disks are block devices, which do not grow by themselves.
+    #[must_use]
+    pub fn is_block(&self) -> bool {
+        matches!(self.storage.kind.as_str(), "iscsi" | "fcp")
+    }
+}
+
 /// Anything that has a name: a storage domain, a cluster, a network.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Named {
@@ -352,6 +387,7 @@ list!(DiskList, disk, Disk);
 list!(CheckpointList, checkpoint, Checkpoint);
 list!(EventList, event, Event);
 list!(NicList, nic, Nic);
+list!(StorageDomainList, storage_domain, StorageDomain);
 
 #[cfg(test)]
 mod tests {

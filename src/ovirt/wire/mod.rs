@@ -15,9 +15,10 @@ pub use daemon::{Abilities, ImageChange, ImageChecksum, ImageExtent};
 pub use documents::{
     Api, Attachment, AttachmentList, Backup, BackupList, Checkpoint, CheckpointList, Cluster, Disk,
     DiskList, Event, EventList, Host, HostList, Initialization, Link, Named, Nic, NicList,
-    Snapshot, SnapshotList, Transfer, TransferList, Version, Vm, VmList, VnicProfile,
+    Snapshot, SnapshotList, Storage, StorageDomain, StorageDomainList, Transfer, TransferList,
+    Version, Vm, VmList, VnicProfile,
 };
-pub use requests::{DiskRefs, IdRef, NewBackup, NewTransfer};
+pub use requests::{DiskRefs, DomainRefs, IdRef, NewAttachment, NewBackup, NewDisk, NewTransfer};
 pub use scalar::{HasText, TicketUrl};
 pub use words::{
     BackupMode, BackupPhase, CheckpointState, ContentType, Direction, DiskFormat, DiskStatus,

@@ -65,6 +65,61 @@ pub struct NewTransfer {
     pub timeout_policy: Option<&'static str>,
 }
 
+/// A disk that is to be made.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewDisk {
+    /// Its id, which is ours to choose.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is, for people.
+    pub description: String,
+    /// `cow` or `raw`.
+    pub format: String,
+    /// Its length in bytes.
+    pub provisioned_size: u64,
+    /// Bytes that are allocated at once, where space does not come by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_size: Option<u64>,
+    /// Whether its space is allocated as it is needed.
+    pub sparse: bool,
+    /// `incremental` or `none`: whether the engine can record what changes.
+    pub backup: &'static str,
+    /// Whether its storage is to be overwritten when it is deleted.
+    pub wipe_after_delete: bool,
+    /// Where.
+    pub storage_domains: DomainRefs,
+}
+
+/// References to storage domains.
+#[derive(Debug, Clone, Serialize)]
+pub struct DomainRefs {
+    storage_domain: [IdRef; 1],
+}
+
+impl From<&str> for DomainRefs {
+    fn from(id: &str) -> Self {
+        Self { storage_domain: [IdRef::from(id)] }
+    }
+}
+
+/// How a VM is to have a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewAttachment {
+    /// The disk.
+    pub disk: IdRef,
+    /// How the VM sees it.
+    pub interface: String,
+    /// Whether it is plugged in.
+    pub active: bool,
+    /// Whether the VM boots from it.
+    pub bootable: bool,
+    /// Whether the VM may only read it.
+    pub read_only: bool,
+    /// Whether discards of the guest reach its storage.
+    pub pass_discard: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

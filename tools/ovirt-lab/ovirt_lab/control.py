@@ -199,7 +199,8 @@ def fail_transfers(engine, daemon="v4", **order):
     """Orders trouble for the next `count` requests to a watched daemon that match `method` and
     `path`, after `skip` others: `status` instead of an answer; or a body that, after so many
     bytes, ends by a clean close (`cut`), by a reset (`reset`), or stops for `seconds` (`stall`);
-    or has one bit wrong (`corrupt`); or is slow (`delay`: seconds per 64 KiB)."""
+    or has one bit wrong (`corrupt`); or is slow (`delay`: seconds per 64 KiB). The body is that of
+    the answer, or, with `sent`, of the request."""
     _middleman(engine, daemon).order(**order)
 
 

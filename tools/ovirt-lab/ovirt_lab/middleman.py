@@ -36,7 +36,7 @@ class Middleman:
     def order(self, **order):
         """Trouble for the next `count` requests that match; see `fail-transfers`."""
         known = {"method", "path", "skip", "count", "status", "cut", "reset", "stall", "seconds",
-                 "corrupt", "delay"}
+                 "corrupt", "delay", "sent"}
         if unknown := set(order) - known:
             raise ValueError(f"unknown orders {sorted(unknown)}")
         with self.lock:
@@ -113,7 +113,8 @@ class Middleman:
         if self.old and record["path"].partition("?")[0].endswith("/extents"):
             return _refuse(client, 404, record)
         server.send(head)
-        client.copy(length, server, record, "sent")
+        of_request = order.get("sent", False)
+        client.copy(length, server, record, "sent", order if of_request else None)
         answer = server.head()
         length = int(_header(answer, "content-length") or 0)
         record["status"] = int(answer.split(b" ", 2)[1])
@@ -124,7 +125,7 @@ class Middleman:
         else:
             client.send(answer)
             record["received"] += len(answer)
-            server.copy(length, client, record, "received", order)
+            server.copy(length, client, record, "received", None if of_request else order)
         if (_header(answer, "connection") or "").lower() == "close":
             raise Gone
         return None
