@@ -1,5 +1,7 @@
 //! The mounted tree without a kernel, over stores in memory.
 
+#[path = "vfs/configuration.rs"]
+mod configuration;
 #[path = "vfs/damage.rs"]
 mod damage;
 #[path = "vfs/listing.rs"]

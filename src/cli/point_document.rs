@@ -158,6 +158,7 @@ pub(super) fn engine_text(point: &PointRecord) -> String {
         ("Backup", engine.kind.word().to_owned()),
         ("Consistency", format!("{} (asked: {})", consistency.reached, consistency.asked)),
         ("Over the wire", received),
+        ("Configuration", configuration_text(point.configuration.as_ref())),
     ]);
     let reasons = point.disks.iter().filter_map(|disk| {
         let reason = disk.engine.as_ref()?.full_reason.as_ref()?;
@@ -171,6 +172,16 @@ pub(super) fn engine_text(point: &PointRecord) -> String {
     text.extend(reasons.chain(left).chain(more));
     text.push('\n');
     text
+}
+
+fn configuration_text(configuration: Option<&Configuration>) -> String {
+    match configuration {
+        Some(Configuration { size_bytes, redacted: true, .. }) => {
+            format!("{}, without secrets", Size(*size_bytes))
+        }
+        Some(Configuration { size_bytes, .. }) => format!("{}, with secrets", Size(*size_bytes)),
+        None => "not stored".to_owned(),
+    }
 }
 
 /// What a backup did, in lines.

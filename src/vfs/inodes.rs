@@ -20,7 +20,9 @@ pub(super) enum Node {
     Point(PointId),
     /// `vms/<vm>/<time>/point.json`.
     Json(PointId),
-    /// `vms/<vm>/<time>/<disk>.raw`, by its place in the restore point.
+    /// `vms/<vm>/<time>/vm.ovf`.
+    Ovf(PointId),
+    /// `vms/<vm>/<time>/<disk>.raw` or `vm.json`, by the place of its map in the restore point.
     Disk(PointId, usize),
     /// `vms/<vm>/latest`. A link that leads elsewhere is another node: the kernel may keep where a
     /// link leads for as long as it keeps the link.

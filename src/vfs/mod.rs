@@ -3,6 +3,8 @@
 //! ```text
 //! vms/<vm>/<time>/<disk>.raw     a disk, as raw bytes
 //! vms/<vm>/<time>/point.json     the restore point's facts
+//! vms/<vm>/<time>/vm.json        the configuration of the VM, where one is stored
+//! vms/<vm>/<time>/vm.ovf         the engine's own description out of it
 //! vms/<vm>/latest                a link to the newest restore point's directory
 //! ```
 //!

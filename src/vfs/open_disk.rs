@@ -1,4 +1,4 @@
-//! An open disk of a restore point: bytes, data and holes.
+//! An open disk of a restore point, or its configuration: bytes, data and holes.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,8 @@ use crate::base::sync::lock;
 use crate::base::units::ChunkIndex;
 use crate::diskmap::DiskMap;
 use crate::error::{Error, Result};
+use crate::format::commit::CONFIGURATION_NAME;
+use crate::format::vm_config::VmConfig;
 use crate::monitor::Monitor;
 use crate::repo::Registration;
 use crate::vfs::ahead::ReadAhead;
@@ -50,7 +52,7 @@ pub enum SeekKind {
 /// A disk that somebody has open. It stays readable if its restore point is dropped.
 pub(super) struct OpenDisk {
     point: Arc<ShownPoint>,
-    disk: usize,
+    place: usize,
     pub(super) map: DiskMap,
     _reading: Option<Arc<Registration>>,
     streams: Mutex<Streams>,
@@ -59,17 +61,17 @@ pub(super) struct OpenDisk {
 }
 
 impl OpenDisk {
-    /// The disk at the place `disk` of `point`, which has one there. `reading` keeps the restore
+    /// What `point` has at that place, which `map` maps. `reading` keeps the restore
     /// point from being pruned.
     pub(super) fn new(
         point: Arc<ShownPoint>,
-        disk: usize,
+        place: usize,
         map: DiskMap,
         reading: Option<Arc<Registration>>,
     ) -> Self {
         Self {
             point,
-            disk,
+            place,
             map,
             _reading: reading,
             streams: Mutex::default(),
@@ -103,6 +105,16 @@ impl OpenDisk {
         Ok(gathering.hand_out(f))
     }
 
+    /// All of the configuration, for a file that is one. Its length is bounded by the commit.
+    pub(super) fn read_configuration(&self, shelf: &Shelf) -> Result<VmConfig> {
+        let len = self.map.grid().disk_bytes() as usize;
+        let read = self.read(shelf, 0, len, VmConfig::decode)?;
+        read.map_err(|error| {
+            let error = error.in_object(CONFIGURATION_NAME);
+            self.report(shelf, ChunkIndex(0), None, error)
+        })
+    }
+
     /// Asks for the next chunks from `from` on. What is wrong with the map shows when it is read.
     fn read_ahead(&self, shelf: &Shelf, from: ChunkIndex) {
         for (_, chunk) in self.map.leaves(from).take(CHUNKS_AHEAD).map_while(Result::ok) {
@@ -122,14 +134,17 @@ impl OpenDisk {
     ) -> Error {
         let record = &self.point.record;
         let (vm, time) = (&record.vm, record.time);
-        let disk = record.disks.get(self.disk).map_or("", |disk| disk.name.as_str());
-        let what = format!("cannot read disk {disk:?} of VM {vm:?}, restore point {time}");
+        let part = match record.disks.get(self.place) {
+            Some(disk) => format!("disk {:?}", disk.name),
+            None => "the configuration".to_owned(),
+        };
+        let what = format!("cannot read {part} of VM {vm:?}, restore point {time}");
         let mut error = Error::new(cause.kind(), what).at_byte(self.map.grid().chunk_offset(index));
         if let Some(chunk) = chunk {
             error = error.chunk(chunk);
         }
         let error = error.because(cause);
-        let key = (record.id, self.disk, index);
+        let key = (record.id, self.place, index);
         let mut reported = lock(&shelf.reported);
         if reported.get(&key).is_none() {
             reported.put(key, (), 1);

@@ -19,7 +19,7 @@ use crate::vfs::inodes::{Inodes, Latest, Node};
 use crate::vfs::listing::{Listing, VmDirectory, not_found};
 use crate::vfs::open_disk::{OpenDisk, SeekKind, Shelf};
 use crate::vfs::registration::register;
-use crate::vfs::shown_point::{JSON_NAME, ShownPoint};
+use crate::vfs::shown_point::{JSON_NAME, OVF_NAME, ShownPoint};
 use crate::vfs::{DirEntry, HandleId, TreeOptions};
 
 const VMS_NAME: &str = "vms";
@@ -73,8 +73,10 @@ impl Tree {
                 let snapshot = self.listing.snapshot()?;
                 snapshot.vms.get(&vm).and_then(|directory| in_vm(&vm, directory, name))
             }
-            Node::Point(id) => in_point(&*self.point(id)?, name),
-            Node::Json(_) | Node::Disk(..) | Node::Latest(_) => return Err(no_directory()),
+            Node::Point(id) => self.in_point(&self.point(id)?, name)?,
+            Node::Json(_) | Node::Ovf(_) | Node::Disk(..) | Node::Latest(_) => {
+                return Err(no_directory());
+            }
         };
         self.attr_of(&node.ok_or_else(nothing)?)
     }
@@ -96,13 +98,17 @@ impl Tree {
     /// restore point.
     pub fn open(&self, ino: Ino) -> Result<HandleId> {
         let handle = match self.node(ino)? {
-            Node::Disk(id, disk) => {
+            Node::Disk(id, place) => {
                 let point = self.point(id)?;
-                let map = self.map(&point, disk)?;
+                let map = self.map(&point, place)?;
                 let reading = point.reading(&self.repo)?;
-                Handle::Disk(OpenDisk::new(point, disk, map, reading))
+                Handle::Disk(OpenDisk::new(point, place, map, reading))
             }
             Node::Json(id) => Handle::Text(self.point(id)?.json()),
+            Node::Ovf(id) => {
+                let ovf = self.ovf(&self.point(id)?)?.ok_or_else(no_ovf)?;
+                Handle::Text(ovf.into_bytes().into())
+            }
             _ => return Err(Error::new(ErrorKind::Invalid, "this is no file")),
         };
         Ok(self.handles.insert(handle))
@@ -193,11 +199,30 @@ impl Tree {
         self.listing.point(id).ok_or_else(|| not_found("the restore point was dropped"))
     }
 
-    fn map(&self, point: &ShownPoint, disk: usize) -> Result<DiskMap> {
-        let disk =
-            point.record.disks.get(disk).ok_or_else(|| not_found("there is no such disk"))?;
+    fn map(&self, point: &ShownPoint, place: usize) -> Result<DiskMap> {
+        let map = point.map_at(place).ok_or_else(|| not_found("there is no such disk"))?;
         let nodes = Arc::clone(&self.shelf.chunks) as Arc<dyn NodeSource>;
-        Ok(DiskMap::new(ChunkGrid::new(disk.size_bytes), disk.map_root, nodes))
+        Ok(DiskMap::new(ChunkGrid::new(map.size_bytes), map.root, nodes))
+    }
+
+    /// The engine's description of the VM, out of the stored configuration.
+    fn ovf(&self, point: &Arc<ShownPoint>) -> Result<Option<String>> {
+        let Some(place) = point.configuration_place() else { return Ok(None) };
+        let file = OpenDisk::new(Arc::clone(point), place, self.map(point, place)?, None);
+        Ok(file.read_configuration(&self.shelf)?.ovf)
+    }
+
+    fn ovf_bytes(&self, point: &Arc<ShownPoint>) -> Result<Option<u64>> {
+        point.ovf_bytes(|| Ok(self.ovf(point)?.map(|ovf| ovf.len() as u64)))
+    }
+
+    fn in_point(&self, point: &Arc<ShownPoint>, name: &str) -> Result<Option<Node>> {
+        let id = point.record.id;
+        Ok(match name {
+            JSON_NAME => Some(Node::Json(id)),
+            OVF_NAME => self.ovf_bytes(point)?.map(|_| Node::Ovf(id)),
+            _ => point.place_of(name).map(|place| Node::Disk(id, place)),
+        })
     }
 
     fn attr_of(&self, node: &Node) -> Result<Attr> {
@@ -216,10 +241,15 @@ impl Tree {
                 let len = point.json().len() as u64;
                 (len, len.div_ceil(512), point.record.time)
             }
-            Node::Disk(id, disk) => {
+            Node::Ovf(id) => {
                 let point = self.point(*id)?;
-                let size_bytes = point.record.disks.get(*disk).map_or(0, |disk| disk.size_bytes);
-                let blocks = point.blocks(*disk, || self.map(&point, *disk));
+                let len = self.ovf_bytes(&point)?.ok_or_else(no_ovf)?;
+                (len, len.div_ceil(512), point.record.time)
+            }
+            Node::Disk(id, place) => {
+                let point = self.point(*id)?;
+                let size_bytes = point.map_at(*place).map_or(0, |map| map.size_bytes);
+                let blocks = point.blocks(*place, || self.map(&point, *place));
                 (size_bytes, blocks, point.record.time)
             }
             Node::Latest(latest) => (latest.target.len() as u64, 0, latest.time),
@@ -266,12 +296,18 @@ impl Tree {
             Node::Point(id) => {
                 let point = self.point(*id)?;
                 add("..", &Node::Vm(crate::vfs::safe_name(&point.record.vm).into()));
-                for (disk, name) in point.file_names().enumerate() {
-                    add(name, &Node::Disk(*id, disk));
+                for (place, name) in point.file_names().enumerate() {
+                    add(name, &Node::Disk(*id, place));
+                }
+                // One that cannot be read is shown: whoever opens it learns why.
+                if self.ovf_bytes(&point).unwrap_or(Some(0)).is_some() {
+                    add(OVF_NAME, &Node::Ovf(*id));
                 }
                 add(JSON_NAME, &Node::Json(*id));
             }
-            Node::Json(_) | Node::Disk(..) | Node::Latest(_) => return Err(no_directory()),
+            Node::Json(_) | Node::Ovf(_) | Node::Disk(..) | Node::Latest(_) => {
+                return Err(no_directory());
+            }
         }
         Ok(entries)
     }
@@ -286,20 +322,16 @@ fn in_vm(vm: &Arc<str>, directory: &VmDirectory, name: &str) -> Option<Node> {
     Some(Node::Latest(Latest { vm, target, time }))
 }
 
-fn in_point(point: &ShownPoint, name: &str) -> Option<Node> {
-    let id = point.record.id;
-    match name {
-        JSON_NAME => Some(Node::Json(id)),
-        _ => point.disk_named(name).map(|disk| Node::Disk(id, disk)),
-    }
-}
-
 fn kind(node: &Node) -> FileKind {
     match node {
         Node::Root | Node::Vms | Node::Vm(_) | Node::Point(_) => FileKind::Directory,
-        Node::Json(_) | Node::Disk(..) => FileKind::File,
+        Node::Json(_) | Node::Ovf(_) | Node::Disk(..) => FileKind::File,
         Node::Latest(_) => FileKind::Link,
     }
+}
+
+fn no_ovf() -> Error {
+    not_found("the engine gave no description of this VM")
 }
 
 fn no_directory() -> Error {

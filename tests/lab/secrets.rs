@@ -1,9 +1,14 @@
 //! Canaries in everything that is secret: they are found nowhere that somebody may look.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Child;
+use std::sync::Arc;
 
+use backstop::base::id::ChunkId;
+use backstop::repo::{Environment, Repository};
+use backstop::store::DirStore;
 use serde_json::{Value, json};
 
 use crate::lab::Lab;
@@ -45,8 +50,7 @@ impl Canaries {
     #[track_caller]
     fn assert_absent(&self, place: &str, bytes: &[u8]) {
         for (name, canary) in &self.0 {
-            let is_there = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
-            assert!(!is_there, "{name} is in {place}");
+            assert!(!contains(bytes, canary), "{name} is in {place}");
         }
     }
 
@@ -57,7 +61,7 @@ impl Canaries {
             let kind = fs::symlink_metadata(&path).unwrap();
             if kind.is_dir() {
                 self.assert_absent_below(place, &path);
-            } else if kind.is_file() && path.extension().is_none_or(|end| end != "raw") {
+            } else if kind.is_file() {
                 self.assert_absent(
                     &format!("{place}: {}", path.display()),
                     &fs::read(&path).unwrap(),
@@ -144,4 +148,23 @@ fn secrets_are_in_no_log_no_error_no_document_no_argument_and_no_plain_repositor
         canaries.assert_told_nothing(what, ran);
     }
     canaries.assert_absent_below("the repository", &lab.place.repo());
+    let stored = everything_decoded(&lab.place.repo());
+    for bytes in &stored {
+        canaries.assert_absent("what is stored", bytes);
+    }
+    let holds = |words: &str| stored.iter().any(|bytes| contains(bytes, words));
+    assert!(holds("backstop-vm") && holds("<ovf:Envelope"), "the configuration is there");
+}
+
+/// The plain bytes of every chunk that is stored, also of those that no restore point needs.
+fn everything_decoded(repo: &Path) -> Vec<Vec<u8>> {
+    let store = Arc::new(DirStore::open(repo).unwrap());
+    let reader = Repository::open(store, Environment::default()).unwrap().reader().unwrap();
+    let chunks: BTreeSet<_> = reader.index().entries().map(|entry| entry.unwrap().0).collect();
+    let plain = |chunk: ChunkId| reader.chunk(chunk, Vec::new()).unwrap().bytes().to_vec();
+    chunks.into_iter().map(plain).collect()
+}
+
+fn contains(bytes: &[u8], words: &str) -> bool {
+    bytes.windows(words.len()).any(|window| window == words.as_bytes())
 }

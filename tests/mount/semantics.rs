@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 
 use crate::Place;
-use crate::repo::{MIB, disk_input, noise};
+use crate::repo::{MIB, back_up_configured, configuration, disk_input, noise};
 use crate::run::{attempt, run};
 
 const PAGE: &str = include_str!("../../docs/semantics.md");
@@ -74,6 +74,22 @@ fn names_are_what_the_page_says() {
     says("The name as it was given is in `point.json`");
     let json = fs::read_to_string(server.path("vms/a%2Fb%25/latest/point.json")).unwrap();
     assert!(json.contains("\"a/b%\"") && json.contains("\".d \""), "{json}");
+}
+
+#[test]
+fn the_configuration_of_a_vm_is_what_the_page_says() {
+    let name = "the_configuration_of_a_vm_is_what_the_page_says";
+    let Some(place) = Place::new(name) else { return };
+    let stored = configuration(Some("<ovf/>"));
+    back_up_configured(&place.repo, "vm", vec![disk_input("vm.json", b"x")], &stored).unwrap();
+    let server = place.mount();
+    let path = |name: &str| server.path("vms/vm/latest").join(name);
+    says("a disk named `vm.json` is `vm.json.raw` and hides nothing");
+    assert_eq!(fs::read(path("vm.json.raw")).unwrap(), b"x");
+    says("is the [configuration](format/vm.md) as it was stored");
+    assert_eq!(fs::read(path("vm.json")).unwrap(), stored);
+    assert_eq!(fs::read(path("vm.ovf")).unwrap(), b"<ovf/>");
+    assert_eq!(path("vm.ovf").metadata().unwrap().len(), 6);
 }
 
 #[test]

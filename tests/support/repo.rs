@@ -11,8 +11,9 @@ use backstop::base::units::{ChunkIndex, SliceIndex, slice_range};
 use backstop::chunk::CompressionLevel;
 use backstop::error::Result;
 use backstop::format::commit::{DiskRecord, DiskSource, PointRecord};
+use backstop::format::vm_config::{Members, VmConfig};
 use backstop::ingest::source::{Extent, ExtentKind, ImageSource};
-use backstop::ingest::{BackupOptions, DiskInput, Image, back_up};
+use backstop::ingest::{BackupOptions, BackupRun, DiskInput, Image, PointFacts, back_up};
 use backstop::monitor::Monitor;
 use backstop::repo::{Environment, Repository};
 use backstop::store::Store;
@@ -111,6 +112,26 @@ pub(crate) fn options() -> BackupOptions {
 /// Backs up one disk named `disk`.
 pub(crate) fn back_up_bytes(repo: &Repository, vm: &str, bytes: &[u8]) -> Result<PointRecord> {
     back_up(repo, vm, vec![disk_input("disk", bytes)], &options())
+}
+
+/// Backs up disks as one restore point with this configuration of its VM.
+pub(crate) fn back_up_configured(
+    repo: &Repository,
+    vm: &str,
+    disks: Vec<DiskInput>,
+    configuration: &[u8],
+) -> Result<PointRecord> {
+    let mut run = BackupRun::begin(repo, vm, &options())?;
+    disks.into_iter().try_for_each(|disk| run.store_disk(disk))?;
+    run.store_configuration(configuration, true)?;
+    run.commit(PointFacts::default())
+}
+
+/// A configuration of a VM with this description by its engine, if any.
+pub(crate) fn configuration(ovf: Option<&str>) -> Vec<u8> {
+    let mut config = VmConfig::new(Members::default());
+    config.ovf = ovf.map(str::to_owned);
+    config.encode()
 }
 
 /// Reads a disk back: chunk by chunk, or slice by slice.
