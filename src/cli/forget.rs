@@ -159,7 +159,10 @@ pub(super) fn run(run: &Run, args: &ForgetArgs) -> Result<Exit> {
         (false, false) => judge(&repo, &args.names, &policy)?,
     };
     if args.undo {
-        judged.iter().try_for_each(|judged| undo(&repo, judged.point.id))?;
+        judged.iter().try_for_each(|judged| undo(&repo, judged.point.id)).advise(
+            ErrorKind::Busy,
+            "once the prune is over the restore point is gone, or comes back if the prune failed",
+        )?;
     } else if !args.dry_run {
         drop_all(&repo, &judged)?;
     }

@@ -16,15 +16,16 @@ use crate::prune::{PruneOptions, PruneReport, prune};
 
 /// Give back the space of what no restore point needs
 ///
-/// Deletes packs in which nothing is needed, and writes packs anew of which little is. Backups,
-/// mounts and restores go on meanwhile: what a running backup may refer to is condemned, and
-/// deleted once the backup has ended, by this run if that is within --wait and otherwise by a later
-/// one. If anything is missing or cannot be read, nothing is deleted.
+/// Deletes packs in which nothing is needed, and rewrites packs of which little is. Backups, mounts
+/// and restores go on meanwhile: what a running backup may refer to is condemned, and deleted once
+/// the backup has ended, by this run if that is within --wait and otherwise by a later one. If
+/// anything is missing or cannot be read, nothing is deleted.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   backstop prune --dry-run
   backstop prune --wait 2h
+  backstop prune --live-share 100
   backstop prune --json | jq .prune.deleted_bytes")]
 pub(super) struct PruneArgs {
     /// Only say what would be done
@@ -35,7 +36,8 @@ pub(super) struct PruneArgs {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
     wait: Duration,
 
-    /// Write a pack anew if less than so many percent of it are needed
+    /// Rewrite a pack if less than so many percent of it are needed: 0 rewrites none, 100 leaves
+    /// nothing that is not needed
     #[arg(long, value_name = "PERCENT", default_value_t = 50)]
     #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
     live_share: u8,
@@ -61,6 +63,7 @@ struct PrunedDocument<'a> {
     index_bytes: u64,
     deleted_packs: u64,
     deleted_bytes: u64,
+    unneeded_bytes: u64,
     waits_for: &'a [SessionId],
     seconds: f64,
 }
@@ -73,10 +76,13 @@ pub(super) fn run(run: &Run, args: &PruneArgs) -> Result<Exit> {
         live_percent: args.live_share,
         cancel: run.cancel_on_signal()?,
     };
-    let report = prune(&repo, &options).advise(
-        ErrorKind::Corrupt,
-        "nothing was deleted; `backstop scrub` names what is damaged",
-    )?;
+    let report = prune(&repo, &options)
+        .advise(ErrorKind::Corrupt, "`backstop scrub` names what is damaged or gone")
+        .advise(
+            ErrorKind::Full,
+            "a prune writes a little before it deletes: free some room by other means, then run it \
+             again",
+        )?;
     run.answer(&document(args, &report), &text(args, &report))?;
     Ok(Exit::Done)
 }
@@ -96,6 +102,7 @@ fn document<'a>(args: &PruneArgs, report: &'a PruneReport) -> PruneDocument<'a> 
         index_bytes: report.index_bytes,
         deleted_packs: report.deleted_packs,
         deleted_bytes: report.deleted_bytes,
+        unneeded_bytes: report.unneeded_bytes,
         waits_for: &report.waits_for,
         seconds: report.duration_ms as f64 / 1000.0,
     };
@@ -103,28 +110,51 @@ fn document<'a>(args: &PruneArgs, report: &'a PruneReport) -> PruneDocument<'a> 
 }
 
 fn text(args: &PruneArgs, report: &PruneReport) -> String {
-    let (deleted, written) = match args.dry_run {
-        true => ("Would delete", "Would write anew"),
-        false => ("Deleted", "Written anew"),
-    };
     let packs = |number, bytes| format!("{}, {}", count(number, "pack"), Size(bytes));
-    let mut text = fields([
+    let rewritten = |word| {
+        let packs = count(report.compacted_packs, "pack");
+        format!("{packs}, as {word}{}", Size(report.rewritten_bytes))
+    };
+    let deleted = packs(report.deleted_packs, report.deleted_bytes);
+    let given_back = Size(report.deleted_bytes.saturating_sub(report.rewritten_bytes));
+    let room = Size(report.rewritten_bytes + report.index_bytes);
+    let mut rows = vec![
         ("Restore points", format!("{}, {} dropped", report.points, report.dropped_points)),
         ("Packs", packs(report.packs, report.pack_bytes)),
-        (deleted, packs(report.deleted_packs, report.deleted_bytes)),
-        (written, format!("{}, at most {}", report.compacted_packs, Size(report.rewritten_bytes))),
-        ("Room for that", Size(report.rewritten_bytes + report.index_bytes).to_string()),
-    ]);
+    ];
+    match args.dry_run {
+        true => rows.extend([
+            ("Would delete", deleted),
+            ("Would rewrite", rewritten("at most ")),
+            ("Would give back", format!("{given_back} or more")),
+            ("Needs first", format!("{room} of room")),
+        ]),
+        false => rows.extend([
+            ("Deleted", deleted),
+            ("Rewritten", rewritten("")),
+            ("Given back", given_back.to_string()),
+        ]),
+    }
+    rows.push(("Not needed", format!("{} in packs that stay", Size(report.unneeded_bytes))));
+    fields(rows) + &next(args, report)
+}
+
+/// What is left to do.
+fn next(args: &PruneArgs, report: &PruneReport) -> String {
+    let mut text = String::new();
     if report.postponed_packs > 0 {
         let packs = count(report.postponed_packs, "pack");
-        text += &format!("{packs} could not be written anew for want of room\n");
+        text += &format!("{packs} could not be rewritten for want of room\n");
     }
     if !report.waits_for.is_empty() {
         let sessions = count(report.waits_for.len() as u64, "session");
-        text += &format!(
-            "{sessions} at work may refer to what is to go\n\
-             next: backstop prune    (once they have ended; it finishes what this run has begun)\n"
-        );
+        text += &format!("{sessions} at work may refer to what is to go; it is condemned\n");
     }
+    text += match (args.dry_run, report.waits_for.is_empty(), report.postponed_packs) {
+        (true, ..) => "nothing was changed\n",
+        (_, false, _) => "next: backstop prune    (once they have ended; it finishes this)\n",
+        (_, _, 1..) => "next: backstop prune    (with the room that this run has made)\n",
+        _ => "",
+    };
     text
 }

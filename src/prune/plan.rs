@@ -68,6 +68,13 @@ impl Plan {
     pub(super) fn doomed_bytes(&self, uses: &Uses) -> u64 {
         self.doomed().map(|pack| uses[pack].len).sum()
     }
+
+    /// Lengths of the entries in all other packs that nothing needs.
+    pub(super) fn unneeded_bytes(&self, uses: &Uses) -> u64 {
+        let doomed: HashSet<_> = self.doomed().collect();
+        let stay = uses.iter().filter(|(pack, _)| !doomed.contains(pack));
+        stay.map(|(_, of_pack)| of_pack.total.saturating_sub(of_pack.needed)).sum()
+    }
 }
 
 fn is_sparse(of_pack: &PackUse, live_percent: u8) -> bool {
@@ -106,6 +113,8 @@ mod tests {
         assert_eq!(quiet.dead, [pack(0), pack(5)]);
         assert_eq!(quiet.compacted, [pack(1), pack(3)]);
         assert_eq!(quiet.doomed_bytes(&uses), 400);
+        // Half of one pack, and all that can be got out of the last resort.
+        assert_eq!(quiet.unneeded_bytes(&uses), 50 + 100 + 100);
         assert_eq!(plan(&uses, 50, true, &foreign).dead, [pack(0)]);
     }
 

@@ -45,6 +45,8 @@ pub struct PruneReport {
     pub deleted_packs: u64,
     /// Sum of their lengths.
     pub deleted_bytes: u64,
+    /// What nothing needs in packs that stay because enough of them is needed.
+    pub unneeded_bytes: u64,
     /// Sessions that the run did not wait for to the end. What they may refer to is condemned and
     /// not deleted; a later prune finishes.
     pub waits_for: Vec<SessionId>,

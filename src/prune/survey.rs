@@ -93,6 +93,7 @@ impl Survey {
             index_bytes: room::index_bytes(uses, &plan.compacted, old_index),
             deleted_packs: plan.doomed().count() as u64,
             deleted_bytes: plan.doomed_bytes(uses),
+            unneeded_bytes: plan.unneeded_bytes(uses),
             ..PruneReport::default()
         })
     }

@@ -14,9 +14,14 @@ pub(crate) fn packs(lab: &Lab) -> Vec<PathBuf> {
     packs
 }
 
-/// Changes a byte in the largest pack, which holds the data of the disks.
+/// The largest pack, which holds data of the disks.
+pub(crate) fn largest_pack(lab: &Lab) -> PathBuf {
+    packs(lab).pop().unwrap()
+}
+
+/// Changes a byte in the largest pack.
 pub(crate) fn flip_a_byte_of_the_largest_pack(lab: &Lab) {
-    let path = packs(lab).pop().unwrap();
+    let path = largest_pack(lab);
     let mut bytes = fs::read(&path).unwrap();
     let place = bytes.len() / 4;
     bytes[place] ^= 0x10;

@@ -1,6 +1,5 @@
 use serde_json::{Value, json};
 
-use crate::damage;
 use crate::page::assert_promised;
 use crate::support::{Lab, MIB, noise};
 
@@ -72,32 +71,4 @@ fn a_command_line_that_would_drop_everything_or_nothing_is_refused() {
     lab.run(["forget", "--undo", "--keep-last", "1", &ids[0]]).expect(2);
     lab.run(["forget", "db", "--keep-last", "1"]).expect(1);
     assert_eq!(lab.point_count(), 4);
-}
-
-#[test]
-fn a_prune_gives_back_what_a_dropped_point_took() {
-    let (lab, ids) = lab();
-    lab.run(["forget", &ids[0]]).expect(0);
-    let size = || lab.json(["stats"])["stats"]["pack_bytes"].as_u64().unwrap();
-    let before = size();
-    let planned = lab.json(["prune", "--dry-run"]);
-    assert_promised("### `backstop prune`", std::slice::from_ref(&planned));
-    assert_eq!(size(), before);
-    let text = lab.run(["prune"]).expect(0).stdout;
-    assert!(text.contains("Deleted "), "{text}");
-    assert!(before - size() >= MIB as u64);
-    lab.run(["forget", "--undo", &ids[0]]).expect(1);
-    lab.run(["scrub", "--level", "points"]).expect(0);
-    lab.run(["restore", "disk", &ids[1], "disk", "back.raw"]).expect(0);
-}
-
-#[test]
-fn a_prune_after_a_scrub_and_a_new_backup_takes_the_damage_away() {
-    let lab = Lab::new();
-    lab.back_up("web", &noise(4 * MIB, 1));
-    damage::flip_a_byte_of_the_largest_pack(&lab);
-    lab.run(["scrub"]).expect(3);
-    lab.back_up("web", &noise(4 * MIB, 1));
-    lab.run(["prune"]).expect(0);
-    lab.run(["scrub", "--level", "points"]).expect(0);
 }

@@ -13,6 +13,7 @@ mod interrupt;
 mod list_show;
 mod mount;
 mod page;
+mod prune;
 mod rebuild_stats;
 mod repair;
 mod restore_disk;
