@@ -3,13 +3,14 @@
 
 use serde_json::{Value, json};
 
-use crate::acts::{ACTS, Act, Ended, Stage};
+use crate::acts::{ACTS, Act, Ended};
 use crate::preload::{ALL_CALLS, Fault, Plan, Preload};
 use crate::scale::places;
+use crate::stage::Stage;
 use crate::told::Broken;
 
 /// Places per command, error and duration in the suite.
-const SHORT: usize = 6;
+const SHORT: usize = 4;
 /// From the system's headers, with the kind of error that each is.
 const ERRORS: [(i32, &str); 2] = [(5, "io"), (28, "full")];
 
@@ -27,7 +28,7 @@ fn endure(stage: &Stage, preload: &Preload, act: &Act, plan: Plan<'_>) -> Result
         }
         Ended::Done(document) => names_a_problem(&document),
     };
-    told.hold(&stage.lab.repo())?;
+    stage.hold(act, &told)?;
     stage.repeat(act, &mut told)?;
     let repo = told.hold(&stage.lab.repo())?;
     told.go_on(&repo)?;

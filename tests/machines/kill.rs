@@ -3,13 +3,14 @@
 
 use std::process::Command;
 
-use crate::acts::{ACTS, Act, Ended, Stage};
+use crate::acts::{ACTS, Act, Ended};
 use crate::preload::{ALL_CALLS, Fault, Plan, Preload};
 use crate::scale::places;
+use crate::stage::Stage;
 use crate::told::Broken;
 
 /// Places per command in the suite.
-const SHORT: usize = 24;
+const SHORT: usize = 16;
 
 /// Runs the act under a plan, holds the repository to what was told, and lets work go on.
 /// Returns whether the process was killed.
@@ -21,7 +22,7 @@ fn survive(stage: &Stage, preload: &Preload, act: &Act, plan: Plan<'_>) -> Resul
     if let Ended::Failed(kind) = &ended {
         return Err(format!("the run was not killed and failed: {kind}"));
     }
-    told.hold(&stage.lab.repo())?;
+    stage.hold(act, &told)?;
     stage.repeat(act, &mut told)?;
     let repo = told.hold(&stage.lab.repo())?;
     told.go_on(&repo)?;

@@ -14,6 +14,7 @@ mod power;
 mod preload;
 mod scale;
 mod soak;
+mod stage;
 mod steps;
 mod told;
 

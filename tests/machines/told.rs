@@ -1,14 +1,17 @@
 //! What the program has said so far, and what must therefore be found in the repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backstop::base::cancel::Cancel;
 use backstop::base::id::PointId;
 use backstop::error::{Error, ErrorKind};
 use backstop::format::commit::PointRecord;
-use backstop::format::layout::Area;
+use backstop::format::layout::{Area, ObjectName};
+use backstop::prune::forget::{dropped, undo};
+use backstop::prune::{PruneOptions, prune};
 use backstop::repo::{Environment, Repository};
 use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
 use backstop::store::DirStore;
@@ -22,15 +25,32 @@ pub(crate) type Broken = String;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
     points: BTreeMap<PointId, Arc<Vec<u8>>>,
+    /// Restore points that somebody dropped or brought back, or began to.
+    fates: BTreeMap<PointId, Fate>,
     /// Disks whose backup was begun and never told of.
     attempts: Vec<Arc<Vec<u8>>>,
     /// Whether the medium was damaged on purpose: then a disk may be unreadable, never wrong.
-    pub(crate) is_damaged: bool,
+    is_damaged: bool,
     /// How many restore points can be read all the same, at least.
     readable_min: usize,
 }
 
+/// What became of a restore point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    There,
+    Dropped,
+    /// A command that drops it or brings it back ended without a word that can be relied on.
+    InDoubt,
+}
+
 impl Told {
+    /// The medium was damaged on purpose.
+    pub(crate) fn damaged(mut self) -> Self {
+        self.is_damaged = true;
+        self
+    }
+
     /// A backup of `bytes` reported this restore point.
     pub(crate) fn committed(&mut self, point: PointId, bytes: &Arc<Vec<u8>>) {
         self.points.insert(point, Arc::clone(bytes));
@@ -39,6 +59,26 @@ impl Told {
     /// A backup of `bytes` ended without a word that can be relied on.
     pub(crate) fn attempted(&mut self, bytes: &Arc<Vec<u8>>) {
         self.attempts.push(Arc::clone(bytes));
+    }
+
+    /// A restore point was dropped.
+    pub(crate) fn dropped(&mut self, point: PointId) {
+        self.fates.insert(point, Fate::Dropped);
+    }
+
+    /// One that had been dropped was brought back.
+    pub(crate) fn returned(&mut self, point: PointId) {
+        self.fates.insert(point, Fate::There);
+    }
+
+    /// Somebody began to drop it or to bring it back.
+    pub(crate) fn in_doubt(&mut self, point: PointId) {
+        self.fates.insert(point, Fate::InDoubt);
+    }
+
+    /// The restore point of such a disk.
+    pub(crate) fn point_with(&self, disk: &[u8]) -> Option<PointId> {
+        self.points.iter().find(|(_, bytes)| ***bytes == disk).map(|(id, _)| *id)
     }
 
     /// Whether somebody stored such a disk, or began to.
@@ -56,13 +96,13 @@ impl Told {
     /// The same for a repository that is open.
     pub(crate) fn hold_in(&self, repo: &Repository) -> Result<(), Broken> {
         let readable = self.readable(repo)?;
-        match readable < self.readable_min {
+        match self.is_damaged && readable < self.readable_min {
             true => Err(format!("{readable} of {} disks can be read", self.readable_min)),
             false => Ok(()),
         }
     }
 
-    /// From now on no fewer disks may be readable.
+    /// Where the medium is damaged, no fewer disks may be readable from now on.
     pub(crate) fn remember_what_is_readable(&mut self, repo: &Path) {
         let readable = open(repo).and_then(|repo| self.readable(&repo));
         self.readable_min = readable.unwrap_or_else(|broken| panic!("{broken}"));
@@ -71,14 +111,28 @@ impl Told {
     /// Number of restore points that can be read; fails if a promise is broken.
     fn readable(&self, repo: &Repository) -> Result<usize, Broken> {
         let found = repo.points().map_err(said("the restore points cannot be listed"))?;
-        if let Some(id) = self.points.keys().find(|id| found.iter().all(|p| p.id != **id)) {
+        let found_ids: BTreeSet<_> = found.iter().map(|point| point.id).collect();
+        if let Some(id) = self.promised().find(|id| !found_ids.contains(id)) {
             return Err(format!("the restore point {id} is lost"));
+        }
+        if let Some(id) = found_ids.iter().find(|id| self.fate(id) == Some(Fate::Dropped)) {
+            return Err(format!("the restore point {id} was dropped and is there"));
         }
         let mut readable = 0;
         for point in &found {
             readable += usize::from(self.hold_point(repo, point)?);
         }
         Ok(readable)
+    }
+
+    fn fate(&self, point: &PointId) -> Option<Fate> {
+        self.fates.get(point).copied()
+    }
+
+    /// Restore points that must be there.
+    fn promised(&self) -> impl Iterator<Item = &PointId> {
+        let all = self.points.keys().chain(self.fates.keys());
+        all.filter(|id| matches!(self.fate(id), None | Some(Fate::There)))
     }
 
     /// Whether the restore point can be read.
@@ -96,26 +150,65 @@ impl Told {
         if is_right { Ok(true) } else { Err(format!("{} has bytes that nobody stored", point.id)) }
     }
 
-    /// Everything goes on without help: a backup, which clears what others left, and a scrub.
+    /// Everything goes on without help: a backup, which clears what others left, bringing back what
+    /// was dropped, a prune, and a scrub.
     pub(crate) fn go_on(&self, repo: &Repository) -> Result<(), Broken> {
+        let mut told = self.clone();
         let bytes = next_disk();
         let point = back_up_bytes(repo, "next", &bytes).map_err(said("the next backup fails"))?;
-        let read = read_back(repo, &point.disks[0], false).map_err(said("it is not whole"))?;
-        if read != bytes {
-            return Err("the next backup has wrong bytes".to_owned());
-        }
-        let mut sessions = repo.store().list(Area::Sessions).map_err(said("sessions"))?;
-        sessions.retain(|name| !repo.store().is_held(name).is_ok_and(|is_held| is_held));
-        if !sessions.is_empty() {
-            return Err(format!("registrations are left: {sessions:?}"));
-        }
-        if !self.is_damaged {
+        told.committed(point.id, &Arc::new(bytes));
+        told.bring_back_one(repo)?;
+        told.prune(repo)?;
+        hold_tidy(repo)?;
+        if !told.is_damaged {
             hold_clean(repo)?;
         }
-        let mut told = self.clone();
-        told.committed(point.id, &Arc::new(bytes));
         told.hold_in(repo)
     }
+
+    /// Brings back one restore point that was dropped, unless a prune has begun to take it.
+    fn bring_back_one(&mut self, repo: &Repository) -> Result<(), Broken> {
+        let dropped = dropped(repo).map_err(said("dropped restore points cannot be listed"))?;
+        let Some(point) = dropped.first() else { return Ok(()) };
+        match undo(repo, point.id) {
+            Err(error) if error.kind() == ErrorKind::Busy => Ok(()),
+            Err(error) if self.is_damaged && error.kind() == ErrorKind::Corrupt => Ok(()),
+            undone => {
+                undone.map_err(said("what was dropped cannot be brought back"))?;
+                self.returned(point.id);
+                Ok(())
+            }
+        }
+    }
+
+    /// A prune does all its work; on a damaged medium it may stop instead.
+    fn prune(&self, repo: &Repository) -> Result<(), Broken> {
+        let pruned = prune(repo, &prune_options(90));
+        match pruned {
+            Err(error) if self.is_damaged && error.kind() == ErrorKind::Corrupt => Ok(()),
+            Ok(report) if !report.waits_for.is_empty() => Err(format!("it waits: {report:?}")),
+            pruned => pruned.map(drop).map_err(said("the next prune fails")),
+        }
+    }
+}
+
+/// How the machines prune: without waiting.
+pub(crate) fn prune_options(live_percent: u8) -> PruneOptions {
+    PruneOptions { dry_run: false, wait: Duration::ZERO, live_percent, cancel: Cancel::default() }
+}
+
+/// Nothing is left that only a run at work needs, nor parity of packs that are gone.
+pub(crate) fn hold_tidy(repo: &Repository) -> Result<(), Broken> {
+    let list = |area| repo.store().list(area).map_err(said("a directory cannot be listed"));
+    let mut left = list(Area::Sessions)?;
+    left.retain(|name| !repo.store().is_held(name).is_ok_and(|is_held| is_held));
+    left.extend(list(Area::Condemned)?);
+    let packs = list(Area::Packs)?;
+    let packs: BTreeSet<_> = packs.iter().filter_map(ObjectName::pack_id).collect();
+    let is_orphan =
+        |name: &ObjectName| name.protected_pack().is_none_or(|pack| !packs.contains(&pack));
+    left.extend(list(Area::Parity)?.into_iter().filter(is_orphan));
+    if left.is_empty() { Ok(()) } else { Err(format!("these are left: {left:?}")) }
 }
 
 fn open(repo: &Path) -> Result<Repository, Broken> {
