@@ -8,7 +8,7 @@ mod skip;
 mod support;
 
 use std::io::Write;
-
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,11 +21,13 @@ use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::Forgotten;
 use backstop::ingest::source::ImageStream;
 use backstop::ingest::{BackupOptions, DiskInput, Image, back_up};
-use backstop::repo::{LentBallast, reserve_bytes};
+use backstop::prune::forget::{forget, hold, undo};
+use backstop::prune::{PruneOptions, PruneReport, prune};
+use backstop::repo::{LentBallast, Repository, reserve_bytes};
 use backstop::store::testing::{DamagingStore, Fault, MemoryStore};
 use backstop::store::{DirStore, Published, Space, Store};
 
-use support::{MIB, back_up_bytes, new_repo, noise, options};
+use support::{MIB, back_up_bytes, new_repo, noise, options, read_back};
 
 /// Some chunks, then silence until the run is to end.
 struct Silent {
@@ -92,28 +94,57 @@ fn a_backup_stops_before_the_last_reserve_and_says_how_much_is_missing() {
     back_up_bytes(&repo, "vm", &noise(5 * MIB, 1)).unwrap();
 }
 
-/// A small file system of its own, in memory.
-struct Tmpfs(tempfile::TempDir);
+/// A small file system of its own.
+struct Medium {
+    mount: tempfile::TempDir,
+    _backing: Option<tempfile::TempDir>,
+}
 
-impl Tmpfs {
-    fn mounted(mib: usize) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+impl Medium {
+    /// In memory.
+    fn tmpfs(mib: usize) -> Self {
+        let mount = tempfile::tempdir().unwrap();
         let options = format!("size={mib}m,mode=700");
-        let path = directory.path().to_str().unwrap().to_owned();
-        run::run("mount", ["-t", "tmpfs", "-o", &options, "backstop-test", &path]);
-        Self(directory)
+        let path = mount.path().to_str().unwrap();
+        run::run("mount", ["-t", "tmpfs", "-o", &options, "backstop-test", path]);
+        Self { mount, _backing: None }
     }
 
-    /// Writes until nothing more fits.
+    /// In a file.
+    fn ext4(mib: usize) -> Self {
+        let mount = tempfile::tempdir().unwrap();
+        let backing = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let file = backing.path().join("ext4");
+        std::fs::File::create(&file).unwrap().set_len((mib * MIB) as u64).unwrap();
+        let (file, path) = (file.to_str().unwrap(), mount.path().to_str().unwrap());
+        run::run("mkfs.ext4", ["-q", "-F", "-m", "0", file]);
+        run::run("mount", ["-o", "loop", file, path]);
+        Self { mount, _backing: Some(backing) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.mount.path().join(name)
+    }
+
+    /// Writes until not one more byte fits.
     fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.path().join("filling")).unwrap();
-        while file.write_all(&[1; 4096]).is_ok() {}
+        let mut file = std::fs::File::create(self.path("filling")).unwrap();
+        for len in [MIB, 4096, 1] {
+            while file.write_all(&vec![1; len]).and_then(|()| file.sync_data()).is_ok() {}
+        }
+    }
+
+    /// Takes so much of the filling back.
+    fn drain(&self, bytes: u64) {
+        let file = std::fs::OpenOptions::new().write(true).open(self.path("filling")).unwrap();
+        file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+        file.sync_all().unwrap();
     }
 }
 
-impl Drop for Tmpfs {
+impl Drop for Medium {
     fn drop(&mut self) {
-        let _ = run::attempt("umount", [self.0.path()]);
+        let _ = run::attempt("umount", [self.mount.path()]);
     }
 }
 
@@ -122,10 +153,10 @@ fn a_medium_that_others_have_filled_has_room_for_whoever_makes_some() {
     if !skip::is_root() {
         return skip::skip("a_medium_that_others_have_filled", "mounting needs root");
     }
-    let medium = Tmpfs::mounted(96);
-    let store = Arc::new(DirStore::create(medium.0.path().join("repo")).unwrap());
+    let medium = Medium::tmpfs(96);
+    let store = Arc::new(DirStore::create(medium.path("repo")).unwrap());
     let repo = new_repo(Arc::<DirStore>::clone(&store));
-    assert!(medium.0.path().join("repo/ballast").exists(), "init makes the ballast");
+    assert!(medium.path("repo/ballast").exists(), "init makes the ballast");
     back_up_bytes(&repo, "vm", &noise(20 * MIB, 1)).unwrap();
     let error = back_up_bytes(&repo, "vm", &noise(90 * MIB, 2)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full, "{}", error.chain());
@@ -134,16 +165,82 @@ fn a_medium_that_others_have_filled_has_room_for_whoever_makes_some() {
     medium.fill();
     let point = repo.points().unwrap()[0].id;
     let tombstone = Forgotten { point, time: UtcTime::EPOCH }.encode();
-    let forget = || store.create(&ObjectName::forgotten(point), &tombstone);
-    assert_eq!(forget().unwrap_err().kind(), ErrorKind::Full);
+    let drop_point = || store.create(&ObjectName::forgotten(point), &tombstone);
+    assert_eq!(drop_point().unwrap_err().kind(), ErrorKind::Full);
     let room = LentBallast::begin(&repo).unwrap();
-    assert!(!medium.0.path().join("repo/ballast").exists());
-    assert_eq!(forget().unwrap(), Published::Created);
+    assert!(!medium.path("repo/ballast").exists());
+    assert_eq!(drop_point().unwrap(), Published::Created);
     drop(room);
-    assert!(!medium.0.path().join("repo/ballast").exists(), "there is still no room for it");
-    std::fs::remove_file(medium.0.path().join("filling")).unwrap();
+    assert!(!medium.path("repo/ballast").exists(), "there is still no room for it");
+    std::fs::remove_file(medium.path("filling")).unwrap();
     drop(LentBallast::begin(&repo).unwrap());
-    assert!(medium.0.path().join("repo/ballast").exists());
+    assert!(medium.path("repo/ballast").exists());
+}
+
+fn prune_now(repo: &Repository) -> Result<PruneReport> {
+    let options = PruneOptions {
+        dry_run: false,
+        wait: Duration::ZERO,
+        live_percent: 50,
+        cancel: Cancel::default(),
+    };
+    prune(repo, &options)
+}
+
+/// A medium on which others have left not one byte, from the first refusal to the next backup.
+fn live_through_a_full(medium: &Medium, has_ballast: bool) {
+    let store = Arc::new(DirStore::create(medium.path("repo")).unwrap());
+    let repo = new_repo(Arc::<DirStore>::clone(&store));
+    let wide = noise(24 * MIB, 1);
+    let kept = [&wide[..4 * MIB], &noise(MIB, 2)].concat();
+    let first = back_up_bytes(&repo, "vm", &wide).unwrap();
+    let second = back_up_bytes(&repo, "vm", &kept).unwrap();
+    let dead = back_up_bytes(&repo, "other", &noise(8 * MIB, 3)).unwrap();
+    if !has_ballast {
+        store.release_ballast().unwrap();
+    }
+    medium.fill();
+    let error = back_up_bytes(&repo, "vm", &kept).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full, "{}", error.chain());
+    assert!(error.to_string().contains("MiB are missing"), "{error}");
+    if !has_ballast {
+        for refused in [forget(&repo, first.id).err(), prune_now(&repo).err()] {
+            let error = refused.expect("there is no room for it");
+            assert_eq!(error.kind(), ErrorKind::Full, "{}", error.chain());
+        }
+        assert_eq!(repo.points().unwrap().len(), 3);
+        medium.drain(MIB as u64);
+    }
+    forget(&repo, first.id).unwrap();
+    forget(&repo, dead.id).unwrap();
+    undo(&repo, dead.id).unwrap();
+    forget(&repo, dead.id).unwrap();
+    let _created = hold(&repo, second.id, "the only good one").unwrap();
+    // There is no room to rewrite the sparse pack; the dead ones make it.
+    let report = prune_now(&repo).unwrap();
+    assert!(report.deleted_bytes > 8 * MIB as u64, "{report:?}");
+    assert_eq!((report.postponed_packs, report.rewritten_bytes), (1, 0), "{report:?}");
+    let report = prune_now(&repo).unwrap();
+    assert!(report.deleted_bytes > 24 * MIB as u64, "{report:?}");
+    assert_eq!((report.postponed_packs, report.compacted_packs), (0, 1), "{report:?}");
+    let third = back_up_bytes(&repo, "vm", &kept).unwrap();
+    for point in [&second, &third] {
+        assert!(read_back(&repo, &point.disks[0], false).unwrap() == kept);
+    }
+    assert_eq!(repo.points().unwrap(), [second, third]);
+    assert!(store.list(Area::Condemned).unwrap().is_empty());
+    assert!(store.list(Area::Sessions).unwrap().is_empty());
+}
+
+#[test]
+fn a_medium_without_one_free_byte_is_forgotten_and_pruned_with_the_ballast_or_a_mebibyte() {
+    if !skip::is_root() {
+        return skip::skip("a_medium_without_one_free_byte", "mounting needs root");
+    }
+    for has_ballast in [true, false] {
+        live_through_a_full(&Medium::tmpfs(96), has_ballast);
+        live_through_a_full(&Medium::ext4(112), has_ballast);
+    }
 }
 
 #[test]

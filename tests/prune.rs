@@ -1,5 +1,7 @@
 //! What a prune keeps, what it gives back, and what it stops at.
 
+#[path = "prune/size.rs"]
+mod size;
 #[path = "support/repo.rs"]
 mod support;
 

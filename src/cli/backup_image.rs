@@ -101,7 +101,8 @@ pub(super) fn run(run: &Run, args: &BackupImageArgs) -> Result<Exit> {
         )
         .advise(
             ErrorKind::Full,
-            "make room; what is stored is kept: the next backup does not store it again",
+            "`backstop forget` and `backstop prune` make room, on a full medium, too; what is \
+             stored is kept: the next backup does not store it again",
         )?;
     let document = BackupDocument {
         point: PointDocument::new(&point),

@@ -78,3 +78,26 @@ fn with_frames(bytes: u64, has_parity: bool) -> u64 {
     let of_pack = PARITY_HEADER_LEN as u64 + recovery * (1 + SHARD_BLOCK_LEN as u64);
     whole + whole * recovery / shards + packs * of_pack
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_count_twice_parity_is_added_and_nothing_costs_nothing() {
+        let pack = |number| PackId::from_bytes([number; 32]);
+        let of_pack =
+            |is_map| PackUse { needed: 1000, needed_entries: 10, is_map, ..PackUse::default() };
+        let uses = Uses::from([(pack(1), of_pack(false)), (pack(2), of_pack(true))]);
+        let one = 1000 + 10 * TABLE_ROW_LEN as u64 + (PACK_HEADER_LEN + PACK_FOOTER_LEN) as u64;
+        assert_eq!(rewritten_bytes(&uses, &[pack(1)], false), one);
+        assert_eq!(rewritten_bytes(&uses, &[pack(2)], false), 2 * one);
+        assert_eq!(rewritten_bytes(&uses, &[pack(1), pack(2)], false), 3 * one);
+        assert!(rewritten_bytes(&uses, &[pack(1)], true) > one + PARITY_HEADER_LEN as u64);
+        assert_eq!(rewritten_bytes(&uses, &[], true), 0);
+        assert_eq!(index_bytes(&uses, &[], 0), 0);
+        let entries = 30 * INDEX_ENTRY_LEN as u64;
+        let both = index_bytes(&uses, &[pack(1), pack(2)], 5000);
+        assert!(both > 5000 + 2 * entries, "{both}");
+    }
+}

@@ -41,6 +41,7 @@ impl Survey {
         let roots = read_roots(repo)?;
         let mut writers = writers(store)?;
         let live = mark(repo, &roots.points, &options.cancel)?;
+        repo.monitor().phase("counting", None);
         let explained = condemned_packs(found.carried.iter().chain(&found.foreign));
         let mut packs = Packs::look(repo, &live, &explained)?;
         packs.carried = condemned_packs(&found.carried);
