@@ -32,6 +32,7 @@ mod repair;
 mod repo_arg;
 mod restore_disk;
 mod restore_to_vm;
+mod restore_vm;
 mod scrub;
 mod scrub_document;
 mod scrub_text;
@@ -118,6 +119,7 @@ enum EngineCommand {
 #[derive(Subcommand, Debug)]
 enum RestoreCommand {
     Disk(restore_disk::RestoreDiskArgs),
+    Vm(restore_vm::RestoreVmArgs),
 }
 
 /// Runs the program with these arguments, the first of which is its own name.
@@ -160,6 +162,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Show(args) => show::run(run, args),
         Command::Mount(args) => mount::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
+        Command::Restore(RestoreCommand::Vm(args)) => restore_vm::run(run, args),
         Command::Forget(args) => forget::run(run, args),
         Command::Hold(args) => hold::run(run, args),
         Command::Unhold(args) => hold::run_unhold(run, args),

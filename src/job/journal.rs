@@ -1,5 +1,7 @@
 //! The notes of a run about one VM.
 
+use std::sync::OnceLock;
+
 use crate::base::id::SessionId;
 use crate::error::Result;
 use crate::format::journal::{EngineNote, EngineThing};
@@ -11,22 +13,30 @@ use crate::repo::{EngineJournal, Repository};
 pub struct Journal {
     notes: EngineJournal,
     url: String,
-    vm: String,
+    vm: OnceLock<String>,
     text: String,
 }
 
 impl Journal {
-    /// The journal of a session that is registered. `text` says what it is for, to people.
+    /// The journal of a session that is registered, about the VM of an id, or about one that is not
+    /// made yet. `text` says what it is for, to people.
     #[must_use]
     pub fn new(
         repo: &Repository,
         session: SessionId,
         engine: &Engine,
-        vm: &str,
+        vm: Option<&str>,
         text: String,
     ) -> Self {
         let notes = EngineJournal::new(repo, session);
-        Self { notes, url: engine.url().to_string(), vm: vm.to_owned(), text }
+        let vm = vm.map_or_else(OnceLock::new, |id| OnceLock::from(id.to_owned()));
+        Self { notes, url: engine.url().to_string(), vm, text }
+    }
+
+    /// The VM was made and has this id.
+    pub fn belongs_to(&self, vm: String) {
+        // It is made once.
+        let _known = self.vm.set(vm);
     }
 
     /// A backup is about to begin, or has begun.
@@ -39,6 +49,12 @@ impl Journal {
         self.note(EngineThing::Disk, id, None)
     }
 
+    /// A VM is about to be made. Its id is the engine's choice: it is known by its name, and by the
+    /// tag of this session in its comment.
+    pub fn vm(&self, name: &str) -> Result<()> {
+        self.note(EngineThing::Vm, name, None)
+    }
+
     /// The thing of that id is over.
     pub fn done(&self, id: &str) -> Result<()> {
         self.notes.done(id)
@@ -47,7 +63,7 @@ impl Journal {
     fn note(&self, what: EngineThing, id: &str, disk: Option<&str>) -> Result<()> {
         self.notes.note(&EngineNote {
             url: self.url.clone(),
-            vm_id: Some(self.vm.clone()),
+            vm_id: self.vm.get().cloned(),
             what,
             id: id.to_owned(),
             disk_id: disk.map(ToOwned::to_owned),

@@ -14,7 +14,7 @@ use crate::ovirt::backup::end::finalize;
 use crate::ovirt::backup::tag::Tag;
 use crate::ovirt::client::{ApiPath, Engine};
 use crate::ovirt::facts::{BackupFacts, Facts};
-use crate::ovirt::restore::{discard, is_attached};
+use crate::ovirt::restore::{discard, is_attached, remove_tagged};
 use crate::ovirt::ticket;
 use crate::ovirt::wire::{BackupList, BackupPhase};
 use crate::repo::{LeftoverNote, Repository};
@@ -107,6 +107,18 @@ pub fn of_restores(repo: &Repository, engine: &Engine, vm: &str) -> Result<Vec<L
     Ok(found)
 }
 
+/// What is left of restores that were to make a VM of that name, in the order in which it is to be
+/// ended.
+pub fn of_new_vm(repo: &Repository, engine: &Engine, name: &str) -> Result<Vec<Leftover>> {
+    let url = engine.url().to_string();
+    let mut found: Vec<_> = noted(repo)?.into_iter().filter(|one| one.url == url).collect();
+    let is_vm = |one: &&Leftover| one.what == EngineThing::Vm && one.id == name;
+    let sessions: BTreeSet<_> = found.iter().filter(is_vm).map(|one| one.session).collect();
+    found.retain(|one| sessions.contains(&one.session));
+    found.sort_by_key(|leftover| rank(leftover.what));
+    Ok(found)
+}
+
 /// What is left on this engine: everything that is written down, and backups of VMs that have
 /// restore points here, in the order in which it is to be ended.
 pub fn of_engine(repo: &Repository, engine: &Engine) -> Result<Vec<Leftover>> {
@@ -160,8 +172,12 @@ pub fn end(repo: &Repository, engine: &Engine, leftover: &Leftover) -> Result<()
         // A disk that the VM has was whole before it got it.
         (EngineThing::Disk, Some(vm)) if is_attached(engine, vm, id)? => {}
         (EngineThing::Disk, _) => discard(engine, id)?,
-        // A VM may have been put to use since. Its note goes, and it stays.
-        (EngineThing::Backup | EngineThing::Vm, _) => {}
+        // It is whole, and not ours any more, once its tag is gone.
+        (EngineThing::Vm, _) => {
+            let tag = Tag { repo: repo.id(), session: leftover.session };
+            remove_tagged(engine, id, tag)?;
+        }
+        (EngineThing::Backup, None) => {}
     }
     leftover.note.as_ref().map_or(Ok(()), |note| note.settle(repo))
 }

@@ -4,6 +4,7 @@
 //! the disk map with that of what it wrote.
 
 mod block_device;
+mod configuration;
 mod disk;
 mod ledger;
 mod sink;
@@ -14,6 +15,7 @@ mod target;
 mod work;
 
 pub use block_device::BlockDevice;
+pub use configuration::stored_configuration;
 pub use disk::{RestoreOptions, RestoreReport, data_bytes, restore_disk};
 pub use sink::ImageSink;
 pub use sparse_file::SparseFile;

@@ -9,6 +9,7 @@ mod faults;
 mod kills;
 mod lab;
 mod restore;
+mod restore_vm;
 mod secrets;
 mod selftest;
 mod transfer;

@@ -19,7 +19,7 @@ fn args<'a>(point: &'a str, vm: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// An order about requests that send data.
-fn put(mut order: Value) -> Value {
+pub(crate) fn put(mut order: Value) -> Value {
     order["method"] = json!("PUT");
     order["path"] = json!("^/images/");
     order["sent"] = json!(true);
@@ -27,7 +27,7 @@ fn put(mut order: Value) -> Value {
 }
 
 impl Lab {
-    fn digest(&self, disk: &str) -> Value {
+    pub(crate) fn digest(&self, disk: &str) -> Value {
         self.order("digest", &json!({"disk": disk}))["sha256"].clone()
     }
 
@@ -35,17 +35,16 @@ impl Lab {
         self.run(&args(&format!("{}@latest", vm.name), &vm.name, more))
     }
 
-    /// Starts one that is slow, and returns when its first bytes are on their way.
+    /// Starts a restore that is slow, and returns when its first bytes are on their way.
     #[track_caller]
-    fn start_restore(&self, vm: &Vm, trouble: &[Value]) -> Child {
+    pub(crate) fn start_slowly(&self, args: &[&str], trouble: &[Value]) -> Child {
         self.order("watch-transfers", &json!({}));
         for order in trouble {
             self.order("fail-transfers", order);
         }
         let slow = put(json!({"count": 1000, "delay": 0.01}));
         self.order("fail-transfers", &slow);
-        let point = format!("{}@latest", vm.name);
-        let mut child = self.command(&args(&point, &vm.name, &[])).spawn().unwrap();
+        let mut child = self.command(args).spawn().unwrap();
         let began = wait_until(PATIENCE, || {
             let seen = self.order("transfer-requests", &json!({}));
             let requests = seen["requests"].as_array().unwrap();
@@ -55,13 +54,18 @@ impl Lab {
         child
     }
 
-    fn calm_down(&self) {
+    #[track_caller]
+    fn start_restore(&self, vm: &Vm, trouble: &[Value]) -> Child {
+        self.start_slowly(&args(&format!("{}@latest", vm.name), &vm.name, &[]), trouble)
+    }
+
+    pub(crate) fn calm_down(&self) {
         self.order("clear-faults", &json!({}));
         self.order("watch-transfers", &json!({"on": false}));
     }
 
     #[track_caller]
-    fn assert_as_before(&self, before: &Value, what: &str) {
+    pub(crate) fn assert_as_before(&self, before: &Value, what: &str) {
         let mut found = Vec::new();
         differences("", before, &self.traces(true), &mut found);
         assert!(found.is_empty(), "{what}: traces are left: {}", found.join("; "));

@@ -60,7 +60,7 @@ fn attempt(subject: &Subject<'_>, full: Option<String>) -> Attempted<PointRecord
     let mut run = BackupRun::begin(site.repo, &subject.facts.vm.name, &options)?;
     let text = format!("backup of the VM {}", subject.facts.vm.name);
     let session = run.session_id();
-    let journal = Arc::new(Journal::new(site.repo, session, site.engine, subject.vm(), text));
+    let journal = Arc::new(Journal::new(site.repo, session, site.engine, Some(subject.vm()), text));
     let work = Work { subject, tag: Tag { repo: site.repo.id(), session }, journal, cancel };
     match work.store(&mut run, full) {
         Ok((started, facts)) => {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::{DiskRecord, PointRecord};
-use crate::format::engine::EngineDisk;
 use crate::job::journal::Journal;
 use crate::job::leftovers;
 use crate::job::restore::upload::{Destination, Uploaded};
@@ -80,16 +79,11 @@ pub fn restore_disk_to_vm(
         leftovers::end(to.repo, to.engine, &leftover)?;
     }
     let text = format!("restore of disk {:?} into the VM {}", disk.name, vm.name);
-    let journal = Arc::new(Journal::new(to.repo, session.id(), to.engine, &vm.id, text));
+    let journal = Arc::new(Journal::new(to.repo, session.id(), to.engine, Some(&vm.id), text));
     let uploaded = to.upload(&journal, disk, &plan)?;
-    let attachment = NewAttachment {
-        disk: IdRef::from(plan.id.as_str()),
-        interface: interface(wanted, recorded),
-        active: wanted.activate,
-        bootable: false,
-        read_only: recorded.is_some_and(|engine| engine.read_only),
-        pass_discard: recorded.is_some_and(|engine| engine.pass_discard),
-    };
+    let was = attachment(disk, &plan.id);
+    let interface = wanted.interface.clone().unwrap_or_else(|| was.interface.clone());
+    let attachment = NewAttachment { interface, active: wanted.activate, bootable: false, ..was };
     if let Err(error) = attach(to.engine, &vm.id, &attachment) {
         to.take_back(&journal, &plan.id);
         return Err(error);
@@ -120,10 +114,19 @@ pub(super) fn plan(
     })
 }
 
-fn interface(wanted: &DiskToVm, recorded: Option<&EngineDisk>) -> String {
-    let recorded = recorded.map(|engine| engine.interface.clone());
-    let known = wanted.interface.clone().or(recorded).filter(|interface| !interface.is_empty());
-    known.unwrap_or_else(|| INTERFACE.to_owned())
+/// How a VM had the disk, for the new one of that id.
+pub(super) fn attachment(disk: &DiskRecord, id: &str) -> NewAttachment {
+    let recorded = disk.engine.as_ref();
+    let interface = recorded.map(|engine| engine.interface.clone());
+    let interface = interface.filter(|interface| !interface.is_empty());
+    NewAttachment {
+        disk: IdRef::from(id),
+        interface: interface.unwrap_or_else(|| INTERFACE.to_owned()),
+        active: recorded.is_none_or(|engine| engine.active),
+        bootable: recorded.is_some_and(|engine| engine.bootable),
+        read_only: recorded.is_some_and(|engine| engine.read_only),
+        pass_discard: recorded.is_some_and(|engine| engine.pass_discard),
+    }
 }
 
 /// An engine changes no disks of a VM that is being backed up; better to know that before a long

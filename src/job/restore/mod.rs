@@ -15,6 +15,8 @@
 
 mod disk;
 mod upload;
+mod vm;
 
 pub use disk::{DiskToVm, RestoredDisk, restore_disk_to_vm};
 pub use upload::{Destination, Uploaded};
+pub use vm::{RestoredVm, restore_vm};

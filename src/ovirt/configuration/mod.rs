@@ -130,7 +130,7 @@ fn nic_of(engine: &Engine, nic: wire::Nic) -> Result<Nic> {
         Some(Link { id }) => {
             let path = ApiPath::new(&["vnicprofiles", id]);
             let found: Option<VnicProfile> = engine.find(&path)?;
-            let VnicProfile { name, network } = found.unwrap_or_default();
+            let VnicProfile { name, network, .. } = found.unwrap_or_default();
             let network = network.map(|link| named(engine, "networks", &link.id)).transpose()?;
             (Some(Named { id: id.clone(), name }), network)
         }

@@ -37,9 +37,15 @@ pub struct DiskPlan {
 }
 
 impl DiskPlan {
+    /// What it will take on its storage domain, at the least.
+    #[must_use]
+    pub fn needed_bytes(&self) -> u64 {
+        if self.sparse { self.data_bytes } else { self.size_bytes }
+    }
+
     /// Fails where there is no room for what the disk will hold.
     pub fn demand_room(&self) -> Result<()> {
-        let needed = if self.sparse { self.data_bytes } else { self.size_bytes };
+        let needed = self.needed_bytes();
         match self.domain.available {
             Some(free) if free < needed => {
                 let what = format!(

@@ -78,6 +78,9 @@ pub struct Vm {
     pub next_run_configuration_exists: Option<bool>,
     /// What is done at its first start.
     pub initialization: Option<Initialization>,
+    /// What somebody wrote about it.
+    #[serde(default)]
+    pub comment: String,
     /// Where it belongs.
     pub cluster: Option<Link>,
     /// Its level of compatibility, where that is not its cluster's.
@@ -212,6 +215,16 @@ impl StorageDomain {
     }
 }
 
+/// An object of a collection, by its names.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Place {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+}
+
 /// Anything that has a name: a storage domain, a cluster, a network.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Named {
@@ -257,6 +270,9 @@ pub struct Mac {
 /// How network cards belong to a network.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct VnicProfile {
+    /// Its id.
+    #[serde(default)]
+    pub id: String,
     /// Its name.
     #[serde(default)]
     pub name: String,
@@ -387,6 +403,9 @@ list!(DiskList, disk, Disk);
 list!(CheckpointList, checkpoint, Checkpoint);
 list!(EventList, event, Event);
 list!(NicList, nic, Nic);
+list!(ClusterList, cluster, Place);
+list!(NetworkList, network, Place);
+list!(VnicProfileList, vnic_profile, VnicProfile);
 list!(StorageDomainList, storage_domain, StorageDomain);
 
 #[cfg(test)]

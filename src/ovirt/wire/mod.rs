@@ -13,12 +13,15 @@ mod words;
 
 pub use daemon::{Abilities, ImageChange, ImageChecksum, ImageExtent};
 pub use documents::{
-    Api, Attachment, AttachmentList, Backup, BackupList, Checkpoint, CheckpointList, Cluster, Disk,
-    DiskList, Event, EventList, Host, HostList, Initialization, Link, Named, Nic, NicList,
-    Snapshot, SnapshotList, Storage, StorageDomain, StorageDomainList, Transfer, TransferList,
-    Version, Vm, VmList, VnicProfile,
+    Api, Attachment, AttachmentList, Backup, BackupList, Checkpoint, CheckpointList, Cluster,
+    ClusterList, Disk, DiskList, Event, EventList, Host, HostList, Initialization, Link, Named,
+    NetworkList, Nic, NicList, Place, Snapshot, SnapshotList, Storage, StorageDomain,
+    StorageDomainList, Transfer, TransferList, Version, Vm, VmList, VnicProfile, VnicProfileList,
 };
-pub use requests::{DiskRefs, DomainRefs, IdRef, NewAttachment, NewBackup, NewDisk, NewTransfer};
+pub use requests::{
+    DiskRefs, DomainRefs, FromOvf, IdRef, MacRef, NewAttachment, NewBackup, NewDisk, NewNic,
+    NewTransfer, NewVm, VmChange,
+};
 pub use scalar::{HasText, TicketUrl};
 pub use words::{
     BackupMode, BackupPhase, CheckpointState, ContentType, Direction, DiskFormat, DiskStatus,

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::format::vm_config::Members;
+
 /// A reference to an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IdRef {
@@ -118,6 +120,84 @@ pub struct NewAttachment {
     pub read_only: bool,
     /// Whether discards of the guest reach its storage.
     pub pass_discard: bool,
+}
+
+/// A VM that is to be made.
+#[derive(Clone, Serialize)]
+pub struct NewVm {
+    /// Its name.
+    pub name: String,
+    /// What it is, for whoever meets it before it is whole.
+    pub comment: String,
+    /// Whether it cannot be deleted by accident.
+    pub delete_protected: bool,
+    /// Where it belongs.
+    pub cluster: IdRef,
+    /// What it is made like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<IdRef>,
+    /// What it is made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initialization: Option<FromOvf>,
+    /// What it is like, in an engine's own words.
+    #[serde(flatten)]
+    pub members: Members,
+}
+
+/// An engine's own description that a VM is made from. May be long, and secret.
+#[derive(Clone, Serialize)]
+pub struct FromOvf {
+    regenerate_ids: bool,
+    configuration: OvfText,
+}
+
+#[derive(Clone, Serialize)]
+struct OvfText {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    data: String,
+}
+
+impl From<String> for FromOvf {
+    /// A new VM with ids and addresses of its own.
+    fn from(data: String) -> Self {
+        Self { regenerate_ids: true, configuration: OvfText { kind: "ovf", data } }
+    }
+}
+
+/// What is changed of a VM.
+#[derive(Debug, Clone, Serialize)]
+pub struct VmChange {
+    /// What somebody wrote about it.
+    pub comment: String,
+    /// Whether it cannot be deleted by accident.
+    pub delete_protected: bool,
+}
+
+/// A network card, as it is to be. What is left out stays or is chosen by the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewNic {
+    /// Its name.
+    pub name: String,
+    /// How the VM sees it.
+    pub interface: String,
+    /// Its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacRef>,
+    /// How it belongs to a network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vnic_profile: Option<IdRef>,
+    /// Whether its link is up.
+    pub linked: bool,
+    /// Whether it is plugged in.
+    pub plugged: bool,
+}
+
+/// An address of a network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MacRef {
+    /// As text.
+    pub address: String,
 }
 
 #[cfg(test)]

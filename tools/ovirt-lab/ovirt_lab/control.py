@@ -349,6 +349,11 @@ def add_vm(engine, name, cluster="Default", disks=(), **members):
     return inventory.add_custom(engine, name, cluster, disks, members)
 
 
+def remove_vm(engine, vm):
+    """Removes a VM that is down and leaves its disks, as somebody may do in the portal."""
+    vms.remove(engine, engine.find("vms", vm), True)
+
+
 def add_disk(engine, vm, **members):
     """Gives a VM that is down one more disk: name, size, format, backup, …"""
     with engine.lock:
@@ -404,5 +409,5 @@ OPERATIONS = {function.__name__.replace("_", "-"): function for function in (
     configure, set_vm, set_disk, set_attachment, set_host, set_snapshot, set_checkpoint,
     expire_tokens, fail_requests, clear_faults, fail_phase, hold_phase, set_transfer,
     expire_ticket, watch_transfers, transfer_requests, fail_transfers, kill, signal, restart,
-    renew_authority, relay, add_vm, add_disk, drop_bitmap, preview, foreign_backup, foreign_transfer,
-    start_vm, stop_vm, settle, write, fill, guest_writer, digest, reference, fail_backup)}
+    renew_authority, relay, add_vm, remove_vm, add_disk, drop_bitmap, preview, foreign_backup,
+    foreign_transfer, start_vm, stop_vm, settle, write, fill, guest_writer, digest, reference, fail_backup)}

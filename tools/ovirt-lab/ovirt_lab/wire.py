@@ -57,6 +57,10 @@ def to_tree(tag, value):
     return element
 
 
+# Texts that can be emptied; the SDK's reader takes an empty one for a missing one.
+EMPTIED = ("comment", "description")
+
+
 def through_sdk(tree):
     """What the official SDK reads from `tree` and writes again."""
     name = tree.tag
@@ -84,9 +88,14 @@ def parse(body, content_type, root):
         if tree.tag != root:
             raise BadDocument(f"unexpected element \"{tree.tag}\"")
     try:
-        return sdk_reader.Reader.read(ET.tostring(tree))
+        given = sdk_reader.Reader.read(ET.tostring(tree))
     except ValueError as error:
         raise BadDocument(str(error)) from error
+    for name in EMPTIED:
+        member = tree.find(name)
+        if member is not None and not member.text:
+            setattr(given, name, "")
+    return given
 
 
 def _copy(tree):
