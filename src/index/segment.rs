@@ -72,6 +72,12 @@ impl Segment {
         self.footer.entry_count
     }
 
+    /// Length of the object, in bytes. It is known even when a merge has deleted it meanwhile.
+    #[must_use]
+    pub fn len_bytes(&self) -> u64 {
+        self.pages.len_bytes()
+    }
+
     /// Appends every copy of `chunk` to `found`.
     ///
     /// What was appended before an error is right.

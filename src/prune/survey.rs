@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::base::id::{PackId, SessionId};
 use crate::error::{Error, Result};
-use crate::format::layout::{Area, ObjectName};
+use crate::format::layout::Area;
 use crate::index::segment::Segment;
 use crate::prune::census::{Packs, Uses, count};
 use crate::prune::condemn::Found;
@@ -63,7 +63,7 @@ impl Survey {
     fn fit(&mut self, repo: &Repository) -> Result<()> {
         let store = &**repo.store();
         let Some(space) = store.space()? else { return Ok(()) };
-        let old_index = self.index_bytes(store, |_| Ok(true))?;
+        let old_index = self.index_bytes(|_| Ok(true))?;
         let has_parity = repo.config().has_parity();
         let others = room::other_bytes(self.packs.listed.len());
         let Self { plan, uses, .. } = self;
@@ -80,7 +80,7 @@ impl Survey {
     pub(super) fn report(&self, repo: &Repository) -> Result<PruneReport> {
         let Self { plan, uses, .. } = self;
         let without: HashSet<PackId> = plan.doomed().chain(&self.packs.missing).copied().collect();
-        let old_index = self.index_bytes(&**repo.store(), |segment| segment.names_any(&without))?;
+        let old_index = self.index_bytes(|segment| segment.names_any(&without))?;
         let has_parity = repo.config().has_parity();
         Ok(PruneReport {
             points: self.roots.points.len() as u64,
@@ -100,15 +100,11 @@ impl Survey {
     }
 
     /// The length of some of the index segments.
-    fn index_bytes(
-        &self,
-        store: &dyn Store,
-        mut counts: impl FnMut(&Segment) -> Result<bool>,
-    ) -> Result<u64> {
+    fn index_bytes(&self, mut counts: impl FnMut(&Segment) -> Result<bool>) -> Result<u64> {
         let mut bytes = 0;
         for segment in self.live.index.segments() {
             if counts(segment)? {
-                bytes += store.len_bytes(&ObjectName::segment(segment.id()))?;
+                bytes += segment.len_bytes();
             }
         }
         Ok(bytes)
