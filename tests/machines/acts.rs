@@ -109,7 +109,7 @@ pub(crate) fn ended_of(code: i32, out: &Output) -> Option<Ended> {
     let kind = document["error"]["kind"].as_str().map(str::to_owned);
     match (kind, found) {
         (None, found) if found == 3 || found == code => Some(Ended::Done(document)),
-        (Some(kind), 1) => Some(Ended::Failed(kind)),
+        (Some(kind), 1 | 5) => Some(Ended::Failed(kind)),
         _ => None,
     }
 }

@@ -6,17 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use backstop::base::cancel::Cancel;
-use backstop::error::Result;
+use backstop::base::id::PointId;
+use backstop::error::{ErrorKind, Result};
+use backstop::format::commit::PointRecord;
+use backstop::format::layout::{Area, ObjectName};
+use backstop::ingest::{BackupOptions, back_up};
+use backstop::prune::forget::{dropped, forget, hold, release, undo};
+use backstop::prune::{PruneOptions, PruneReport, prune};
+use backstop::repair::repair;
 use backstop::repo::{Repository, rebuild_index};
 use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
 use backstop::store::Store;
 use backstop::store::testing::{MemoryStore, Omit, SeededChance};
 
-use crate::repo::{MIB, back_up_bytes, environment, noise};
+use crate::repo::{MIB, disk_input, environment, noise, options};
 use crate::scale::seed;
-use crate::told::{Broken, Told, said};
+use crate::told::{Broken, Told, prune_options, repair_options, said};
 
-const VMS: [&str; 3] = ["web", "db", "mail"];
+const VMS: [&str; 3] = ["db", "mail", "web"];
 /// About as many steps of the store as one command has.
 pub(crate) const STEPS_PER_COMMAND: usize = 36;
 
@@ -27,16 +34,36 @@ const COMMANDS: &[Command] = &[
     Command::BackUp,
     Command::BackUp,
     Command::BackUpTwo,
+    Command::BackUpAndPrune,
+    Command::Forget,
+    Command::Forget,
+    Command::Forget,
+    Command::Undo,
+    Command::Hold,
+    Command::Prune,
+    Command::Prune,
     Command::Rebuild,
+    Command::Repair,
     Command::Scrub,
 ];
+/// Shares of packs below which prunes write them anew, in percent: from never to always.
+const LIVE_PERCENTS: [u8; 4] = [0, 50, 90, 100];
 
 #[derive(Clone, Copy)]
 enum Command {
     BackUp,
     /// Two VMs at once.
     BackUpTwo,
+    /// Both at once.
+    BackUpAndPrune,
+    Forget,
+    Undo,
+    /// Holds a restore point, tries to drop it, and lets it go.
+    Hold,
+    Prune,
     Rebuild,
+    /// Takes a copy of the configuration away, and the parity of a pack, and has them brought back.
+    Repair,
     Scrub,
 }
 
@@ -46,16 +73,39 @@ pub(crate) struct History {
     pub(crate) store: MemoryStore,
     disks: [Vec<u8>; VMS.len()],
     pub(crate) told: Told,
+    pruned: Pruned,
+}
+
+/// What prunes have done.
+#[derive(Debug, Default)]
+struct Pruned {
+    deleted_packs: u64,
+    compacted_packs: u64,
 }
 
 impl History {
+    /// Every other one has parity, and every other one begins with restore points of two chunks.
     pub(crate) fn new(seed: u64, omit: Omit) -> Self {
         let dice = SeededChance::new(seed);
         let store = MemoryStore::new();
-        Repository::create(Arc::new(store.clone()), environment(dice.next())).unwrap();
-        store.omit(omit);
-        let disks = [1, 2, 3].map(|number| noise(2000 + dice.below(6000), number));
-        Self { dice, store, disks, told: Told::default() }
+        let create = match dice.below(2) {
+            0 => Repository::create,
+            _ => Repository::create_with_parity,
+        };
+        let repo = create(Arc::new(store.clone()), environment(dice.next())).unwrap();
+        let mut disks = VMS.map(|_| noise(2000 + dice.below(6000), dice.next()));
+        if dice.below(2) == 0 {
+            disks[0].resize(MIB, 0);
+            disks[0].extend(noise(3000, dice.next()));
+        }
+        let (told, pruned) = (Told::default(), Pruned::default());
+        let mut history = Self { dice, store, disks, told, pruned };
+        if history.disks[0].len() > MIB {
+            // What several points share is written anew when one of them is dropped.
+            (0..3).for_each(|_| history.back_up_from(&repo, 0, 1).unwrap());
+        }
+        history.store.omit(omit);
+        history
     }
 
     pub(crate) fn open(&self) -> result::Result<Repository, Broken> {
@@ -69,7 +119,19 @@ impl History {
         match COMMANDS[self.dice.below(COMMANDS.len())] {
             Command::BackUp => self.back_up(repo, 1),
             Command::BackUpTwo => self.back_up(repo, 2),
+            Command::BackUpAndPrune => thread::scope(|scope| {
+                let options = self.prune_options();
+                let pruning = scope.spawn(move || prune(repo, &options));
+                let done = self.back_up(repo, 1);
+                self.count(&pruning.join().unwrap()?);
+                done
+            }),
+            Command::Forget => self.forget(repo),
+            Command::Undo => self.undo(repo),
+            Command::Hold => self.hold(repo),
+            Command::Prune => prune(repo, &self.prune_options()).map(|report| self.count(&report)),
             Command::Rebuild => rebuild_index(repo, &Cancel::default()).map(drop),
+            Command::Repair => self.repair(repo),
             Command::Scrub => {
                 let level = ScrubLevel::ALL[self.dice.below(ScrubLevel::ALL.len())];
                 let options = ScrubOptions { level, threads: 1, cancel: Cancel::default() };
@@ -78,18 +140,96 @@ impl History {
         }
     }
 
-    /// Backs up so many VMs at once. Fails if one of the backups does.
+    fn prune_options(&self) -> PruneOptions {
+        prune_options(LIVE_PERCENTS[self.dice.below(LIVE_PERCENTS.len())])
+    }
+
+    fn count(&mut self, report: &PruneReport) {
+        self.pruned.deleted_packs += report.deleted_packs;
+        self.pruned.compacted_packs += report.compacted_packs;
+    }
+
+    /// Every other time the oldest of a VM.
+    fn pick(&self, points: &[PointRecord]) -> Option<PointId> {
+        let number = match self.dice.below(2) {
+            0 => 0,
+            _ => self.dice.below(points.len().max(1)),
+        };
+        points.get(number).map(|point| point.id)
+    }
+
+    fn forget(&mut self, repo: &Repository) -> Result<()> {
+        let Some(point) = self.pick(&repo.points()?) else { return Ok(()) };
+        self.told.in_doubt(point);
+        match forget(repo, point) {
+            Err(error) if error.kind() == ErrorKind::Refused => self.told.returned(point),
+            done => {
+                done?;
+                self.told.dropped(point);
+            }
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self, repo: &Repository) -> Result<()> {
+        let Some(point) = self.pick(&dropped(repo)?) else { return Ok(()) };
+        self.told.in_doubt(point);
+        match undo(repo, point) {
+            Err(error) if error.kind() == ErrorKind::Busy => self.told.dropped(point),
+            done => {
+                done?;
+                self.told.returned(point);
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, repo: &Repository) -> Result<()> {
+        let Some(point) = self.pick(&repo.points()?) else { return Ok(()) };
+        let _published = hold(repo, point, "")?;
+        self.told.held(point);
+        match forget(repo, point) {
+            // With a hold that does nothing it would be lost, and nobody dropped it.
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Refused => {}
+            failed => return failed,
+        }
+        if self.dice.below(2) == 0 {
+            self.told.released(point);
+            release(repo, point)?;
+        }
+        Ok(())
+    }
+
+    fn repair(&mut self, repo: &Repository) -> Result<()> {
+        self.told.weakened();
+        self.store.delete(&ObjectName::config(1))?;
+        if let Some(parity) = self.store.list(Area::Parity)?.first() {
+            self.store.delete(parity)?;
+        }
+        repair(repo, &repair_options()).map(drop)
+    }
+
     fn back_up(&mut self, repo: &Repository, count: usize) -> Result<()> {
         let first = self.dice.below(VMS.len());
+        self.back_up_from(repo, first, count)
+    }
+
+    /// Backs up so many VMs at once. Fails if one of the backups does.
+    fn back_up_from(&mut self, repo: &Repository, first: usize, count: usize) -> Result<()> {
         let vms = (0..count).map(|n| (first + n) % VMS.len());
         let work = vms.map(|vm| {
             self.change(vm);
-            let bytes = Arc::new(self.disks[vm].clone());
+            let bytes = self.disks[vm].clone();
             self.told.attempted(&bytes);
             (vm, bytes)
         });
         let work: Vec<_> = work.collect();
-        let back_up = |(vm, bytes): &(usize, Arc<Vec<u8>>)| back_up_bytes(repo, VMS[*vm], bytes);
+        // A pack of a single worker holds all chunks of a disk.
+        let options = BackupOptions { threads: 1 + self.dice.below(2), ..options() };
+        let back_up = |(vm, bytes): &(usize, Vec<u8>)| {
+            back_up(repo, VMS[*vm], vec![disk_input("disk", bytes)], &options)
+        };
         let points: Vec<_> = thread::scope(|scope| {
             let runs: Vec<_> = work.iter().map(|one| scope.spawn(move || back_up(one))).collect();
             runs.into_iter().map(|run| run.join().unwrap()).collect()
@@ -106,12 +246,19 @@ impl History {
 
     fn change(&mut self, vm: usize) {
         let disk = &mut self.disks[vm];
-        if self.dice.below(12) == 0 {
+        if self.dice.below(30) == 0 {
             let len = if disk.len() > MIB { 3000 } else { MIB + 3000 };
             disk.resize(len, 0);
         }
-        let at = self.dice.below(disk.len() - 500);
-        disk[at..at + 500].copy_from_slice(&noise(500, self.dice.next()));
+        // Of a disk of two chunks either changes, or both do.
+        let is_wide = disk.len() > MIB;
+        let first = (!is_wide || self.dice.below(3) != 0).then_some(0..disk.len().min(MIB));
+        let is_second = is_wide && (first.is_none() || self.dice.below(2) == 0);
+        let second = is_second.then_some(MIB..disk.len());
+        for chunk in first.into_iter().chain(second) {
+            let at = chunk.start + self.dice.below(chunk.len() - 500);
+            disk[at..at + 500].copy_from_slice(&noise(500, self.dice.next()));
+        }
     }
 }
 
@@ -139,4 +286,18 @@ pub(crate) fn play_all(
         let players: Vec<_> = (0..players).map(|_| scope.spawn(play_some)).collect();
         players.into_iter().flat_map(|player| player.join().unwrap()).collect()
     })
+}
+
+/// Histories whose prunes find nothing to do would prove little.
+#[test]
+fn the_prunes_of_histories_delete_packs_and_write_some_anew() {
+    let mut pruned = Pruned::default();
+    for number in 0..40 {
+        let mut history = History::new(seed() + number, Omit::Nothing);
+        let repo = history.open().unwrap();
+        (0..14).for_each(|_| history.run(&repo).unwrap());
+        pruned.deleted_packs += history.pruned.deleted_packs;
+        pruned.compacted_packs += history.pruned.compacted_packs;
+    }
+    assert!(pruned.deleted_packs > 50 && pruned.compacted_packs > 4, "{pruned:?}");
 }

@@ -1,7 +1,7 @@
 //! A mount that stays while others write, and reads what they made.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
@@ -46,11 +46,18 @@ impl Onlooker {
     pub(crate) fn look(&self, told: &Told, dice: &SeededChance) -> Result<(), Broken> {
         let mut disks = files_below(&self.dir.join("vms"));
         disks.retain(|path| path.extension().is_some_and(|extension| extension == "raw"));
-        if disks.is_empty() {
-            return Err("the mount shows no disk".to_owned());
-        }
-        let disk = &disks[dice.below(disks.len())];
-        let bytes = fs::read(disk).map_err(|error| format!("{}: {error}", disk.display()))?;
+        // Of those that were listed some may have been dropped meanwhile.
+        let (disk, bytes) = loop {
+            if disks.is_empty() {
+                return Err("the mount shows no disk that can be opened".to_owned());
+            }
+            let disk = disks.swap_remove(dice.below(disks.len()));
+            match fs::read(&disk) {
+                Ok(bytes) => break (disk, bytes),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(format!("{}: {error}", disk.display())),
+            }
+        };
         if !told.knows(&bytes) {
             return Err(format!("{} has bytes that nobody stored", disk.display()));
         }

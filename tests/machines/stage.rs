@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 
 use backstop::base::id::PointId;
 
@@ -19,7 +18,7 @@ const FILLING: [(&str, u64, u64); 5] =
 /// The directory.
 pub(crate) struct Stage {
     pub(crate) lab: Lab,
-    next: Arc<Vec<u8>>,
+    next: Vec<u8>,
     bases: Vec<(Base, Told)>,
 }
 
@@ -27,7 +26,7 @@ impl Stage {
     /// With a repository at `repo`, or in a directory of its own.
     pub(crate) fn new(repo: Option<&Path>) -> Self {
         let lab = repo.map_or_else(Lab::in_memory, Lab::around);
-        let next = Arc::new([disk(1, 2), noise(700_000, 9)].concat());
+        let next = [disk(1, 2), noise(700_000, 9)].concat();
         lab.file("next.raw", &next);
         let mut stage = Self { lab, next, bases: Vec::new() };
         stage.keep_sound_ones();
@@ -80,7 +79,7 @@ impl Stage {
 
     fn back_up(&self, vm: &str, bytes: Vec<u8>, told: &mut Told) {
         let document = self.lab.back_up(vm, &bytes);
-        told.committed(id_of(&document), &Arc::new(bytes));
+        told.committed(id_of(&document), &bytes);
     }
 
     /// Leaves a registration and what the backup stored.

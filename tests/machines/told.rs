@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstop::base::cancel::Cancel;
+use backstop::base::hash::blake3_256;
 use backstop::base::id::PointId;
 use backstop::error::{Error, ErrorKind};
 use backstop::format::commit::PointRecord;
 use backstop::format::layout::{Area, ObjectName};
-use backstop::prune::forget::{dropped, undo};
+use backstop::prune::forget::{dropped, forget, undo};
 use backstop::prune::{PruneOptions, prune};
+use backstop::repair::{RepairOptions, repair};
 use backstop::repo::{Environment, Repository};
 use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
 use backstop::store::DirStore;
@@ -21,16 +23,23 @@ use crate::repo::{back_up_bytes, noise, read_back};
 /// A broken promise, in words.
 pub(crate) type Broken = String;
 
+/// BLAKE3 of a disk.
+type Digest = [u8; 32];
+
 /// What was told of restore points, each of one disk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
-    points: BTreeMap<PointId, Arc<Vec<u8>>>,
+    points: BTreeMap<PointId, Digest>,
     /// Restore points that somebody dropped or brought back, or began to.
     fates: BTreeMap<PointId, Fate>,
+    held: BTreeSet<PointId>,
     /// Disks whose backup was begun and never told of.
-    attempts: Vec<Arc<Vec<u8>>>,
+    attempts: BTreeSet<Digest>,
     /// Whether the medium was damaged on purpose: then a disk may be unreadable, never wrong.
     is_damaged: bool,
+    /// Whether something was taken away on purpose that only a repair brings back, and without
+    /// which all can be read.
+    is_weak: bool,
     /// How many restore points can be read all the same, at least.
     readable_min: usize,
 }
@@ -52,13 +61,13 @@ impl Told {
     }
 
     /// A backup of `bytes` reported this restore point.
-    pub(crate) fn committed(&mut self, point: PointId, bytes: &Arc<Vec<u8>>) {
-        self.points.insert(point, Arc::clone(bytes));
+    pub(crate) fn committed(&mut self, point: PointId, bytes: &[u8]) {
+        self.points.insert(point, blake3_256(bytes));
     }
 
     /// A backup of `bytes` ended without a word that can be relied on.
-    pub(crate) fn attempted(&mut self, bytes: &Arc<Vec<u8>>) {
-        self.attempts.push(Arc::clone(bytes));
+    pub(crate) fn attempted(&mut self, bytes: &[u8]) {
+        self.attempts.insert(blake3_256(bytes));
     }
 
     /// A restore point was dropped.
@@ -76,14 +85,31 @@ impl Told {
         self.fates.insert(point, Fate::InDoubt);
     }
 
+    /// A restore point is held.
+    pub(crate) fn held(&mut self, point: PointId) {
+        self.held.insert(point);
+    }
+
+    /// Somebody began to take the hold back.
+    pub(crate) fn released(&mut self, point: PointId) {
+        self.held.remove(&point);
+    }
+
+    /// Somebody took away what only a repair brings back, or is going to.
+    pub(crate) fn weakened(&mut self) {
+        self.is_weak = true;
+    }
+
     /// The restore point of such a disk.
     pub(crate) fn point_with(&self, disk: &[u8]) -> Option<PointId> {
-        self.points.iter().find(|(_, bytes)| ***bytes == disk).map(|(id, _)| *id)
+        let disk = blake3_256(disk);
+        self.points.iter().find(|(_, digest)| **digest == disk).map(|(id, _)| *id)
     }
 
     /// Whether somebody stored such a disk, or began to.
     pub(crate) fn knows(&self, disk: &[u8]) -> bool {
-        self.points.values().chain(&self.attempts).any(|bytes| **bytes == disk)
+        let disk = blake3_256(disk);
+        self.attempts.contains(&disk) || self.points.values().any(|digest| *digest == disk)
     }
 
     /// Holds a repository in a directory to everything that was told.
@@ -130,7 +156,7 @@ impl Told {
     }
 
     /// Restore points that must be there.
-    fn promised(&self) -> impl Iterator<Item = &PointId> {
+    pub(crate) fn promised(&self) -> impl Iterator<Item = &PointId> {
         let all = self.points.keys().chain(self.fates.keys());
         all.filter(|id| matches!(self.fate(id), None | Some(Fate::There)))
     }
@@ -144,26 +170,40 @@ impl Told {
             read => read.map_err(said(&format!("{} of {} is not whole", point.id, point.vm)))?,
         };
         let is_right = match self.points.get(&point.id) {
-            Some(bytes) => **bytes == read,
+            Some(digest) => *digest == blake3_256(&read),
             None => self.knows(&read),
         };
         if is_right { Ok(true) } else { Err(format!("{} has bytes that nobody stored", point.id)) }
     }
 
     /// Everything goes on without help: a backup, which clears what others left, bringing back what
-    /// was dropped, a prune, and a scrub.
-    pub(crate) fn go_on(&self, repo: &Repository) -> Result<(), Broken> {
-        let mut told = self.clone();
+    /// was dropped, a prune, and a scrub. Only what was taken away on purpose takes a repair.
+    pub(crate) fn go_on(&mut self, repo: &Repository) -> Result<(), Broken> {
+        if self.is_weak {
+            repair(repo, &repair_options()).map_err(said("the repair fails"))?;
+        }
         let bytes = next_disk();
         let point = back_up_bytes(repo, "next", &bytes).map_err(said("the next backup fails"))?;
-        told.committed(point.id, &Arc::new(bytes));
-        told.bring_back_one(repo)?;
-        told.prune(repo)?;
+        self.committed(point.id, &bytes);
+        self.hold_holds(repo)?;
+        self.bring_back_one(repo)?;
+        self.prune(repo)?;
         hold_tidy(repo)?;
-        if !told.is_damaged {
+        if !self.is_damaged {
             hold_clean(repo)?;
         }
-        told.hold_in(repo)
+        self.hold_in(repo)
+    }
+
+    /// What is held cannot be dropped.
+    fn hold_holds(&self, repo: &Repository) -> Result<(), Broken> {
+        let is_kept = |point: &&PointId| {
+            forget(repo, **point).is_err_and(|error| error.kind() == ErrorKind::Refused)
+        };
+        match self.held.iter().find(|point| !is_kept(point)) {
+            Some(point) => Err(format!("the restore point {point} was held and is not")),
+            None => Ok(()),
+        }
     }
 
     /// Brings back one restore point that was dropped, unless a prune has begun to take it.
@@ -195,6 +235,11 @@ impl Told {
 /// How the machines prune: without waiting.
 pub(crate) fn prune_options(live_percent: u8) -> PruneOptions {
     PruneOptions { dry_run: false, wait: Duration::ZERO, live_percent, cancel: Cancel::default() }
+}
+
+/// How the machines repair.
+pub(crate) fn repair_options() -> RepairOptions {
+    RepairOptions { apply: true, threads: 1, cancel: Cancel::default() }
 }
 
 /// Nothing is left that only a run at work needs, nor parity of packs that are gone.

@@ -6,9 +6,10 @@ mod mounted;
 mod recorder;
 
 use std::path::Path;
-use std::sync::Arc;
 
+use backstop::base::id::PointId;
 use backstop::store::testing::SeededChance;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::acts::{Ended, disk, ended_of, id_of};
@@ -23,16 +24,32 @@ use crate::told::{Broken, Told};
 
 pub(crate) use mounted::{EXT4, Mounted};
 
-/// Number and version of a disk, where a command has one.
-type Image = Option<(u64, u64)>;
+/// Number and version of a disk; a disk of a VM has one restore point per version.
+type Image = (u64, u64);
+
+/// What a command changes.
+#[derive(Clone, Copy)]
+enum Change {
+    Nothing,
+    Adds(Image),
+    Drops(Image),
+    Returns(Image),
+}
 
 /// Commands on the recorded file system, one after the other.
-const HISTORY: &[(&[&str], Image)] = &[
-    (&["backup", "image", "--vm", "web", "disk=next.raw"], Some((1, 1))),
-    (&["backup", "image", "--vm", "db", "disk=next.raw"], Some((2, 1))),
-    (&["backup", "image", "--vm", "web", "disk=next.raw"], Some((1, 2))),
-    (&["rebuild-index"], None),
-    (&["backup", "image", "--vm", "web", "disk=next.raw"], Some((1, 3))),
+const HISTORY: &[(&[&str], Change)] = &[
+    (&["backup", "image", "--vm", "web", "disk=next.raw"], Change::Adds((1, 1))),
+    (&["backup", "image", "--vm", "db", "disk=next.raw"], Change::Adds((2, 1))),
+    (&["backup", "image", "--vm", "web", "disk=next.raw"], Change::Adds((1, 2))),
+    (&["rebuild-index"], Change::Nothing),
+    (&["forget", "db@latest"], Change::Drops((2, 1))),
+    (&["forget", "web@latest"], Change::Drops((1, 2))),
+    (&["forget", "--undo", "db@latest"], Change::Returns((2, 1))),
+    (&["backup", "image", "--vm", "mail", "disk=next.raw"], Change::Adds((3, 1))),
+    (&["forget", "db@latest"], Change::Drops((2, 1))),
+    (&["prune", "--live-share", "100"], Change::Nothing),
+    (&["repair", "--apply"], Change::Nothing),
+    (&["backup", "image", "--vm", "web", "disk=next.raw"], Change::Adds((1, 3))),
 ];
 
 /// A history that was recorded.
@@ -65,7 +82,7 @@ impl Recording {
         self.journal.after_crash(place, dice).save(&file, self.kind.len_bytes);
         let mounted = Mounted::new(&self.kind, &file, &self.dir.path().join("mount"))?;
         let told = self.told.iter().rev().find(|(at, _)| *at <= place).map(|(_, told)| told);
-        let told = told.expect("places begin where something was told");
+        let mut told = told.expect("places begin where something was told").clone();
         let repo = told.hold(&mounted.repo())?;
         told.go_on(&repo)
     }
@@ -94,15 +111,16 @@ impl Recording {
 fn run_history(recorder: &Recorder, repo: &Path, has_syncs: bool) -> Vec<(usize, Told)> {
     let preload = Preload::build();
     let lab = Lab::around(repo);
-    lab.run(["init"]).expect(0);
+    lab.run(["init", "--parity"]).expect(0);
     let mut told = Told::default();
-    let disks = HISTORY.iter().filter_map(|(_, disk)| *disk);
-    disks.for_each(|(number, version)| told.attempted(&Arc::new(disk(number, version))));
-    let mut log = vec![(recorder.journal().len(), told.clone())];
-    for (args, image) in HISTORY {
-        let bytes = image.map(|(number, version)| Arc::new(disk(number, version)));
-        if let Some(bytes) = &bytes {
-            lab.file("next.raw", bytes);
+    let mut log = Vec::new();
+    for (args, change) in HISTORY {
+        begin(*change, &lab, &mut told);
+        log.push((recorder.journal().len(), told.clone()));
+        if args[0] == "repair" {
+            told.weakened();
+            log.push((recorder.journal().len(), told.clone()));
+            std::fs::remove_file(repo.join("config.1")).unwrap();
         }
         let mut command = lab.command(*args);
         command.arg("--json");
@@ -112,12 +130,39 @@ fn run_history(recorder: &Recorder, repo: &Path, has_syncs: bool) -> Vec<(usize,
         }
         let out = command.output().unwrap();
         let Some(Ended::Done(document)) = ended_of(0, &out) else { panic!("{args:?}: {out:?}") };
-        if let Some(bytes) = &bytes {
-            told.committed(id_of(&document), bytes);
-        }
+        end(*change, &document, &mut told);
         log.push((recorder.journal().len(), told.clone()));
     }
     log
+}
+
+/// What may be so from the beginning of a command on.
+fn begin(change: Change, lab: &Lab, told: &mut Told) {
+    match change {
+        Change::Nothing => {}
+        Change::Adds((number, version)) => {
+            let bytes = disk(number, version);
+            lab.file("next.raw", &bytes);
+            told.attempted(&bytes);
+        }
+        Change::Drops(image) | Change::Returns(image) => told.in_doubt(point_of(image, told)),
+    }
+}
+
+/// What is so from its end on.
+fn end(change: Change, document: &Value, told: &mut Told) {
+    match change {
+        Change::Nothing => {}
+        Change::Adds((number, version)) => {
+            told.committed(id_of(document), &disk(number, version));
+        }
+        Change::Drops(image) => told.dropped(point_of(image, told)),
+        Change::Returns(image) => told.returned(point_of(image, told)),
+    }
+}
+
+fn point_of((number, version): Image, told: &Told) -> PointId {
+    told.point_with(&disk(number, version)).expect("the disk was backed up")
 }
 
 fn survives(kind: Kind, short: usize, long: usize) {
