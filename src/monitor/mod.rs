@@ -1,6 +1,6 @@
 //! What an observer sees of a run: phases, progress, problems. The library itself never prints.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::base::sync::lock;
 use crate::error::Error;
@@ -14,6 +14,11 @@ pub trait Monitor: Send + Sync {
     fn advance(&self, bytes: u64);
     /// A part failed, and the run goes on or will report its end by itself.
     fn problem(&self, problem: &Error);
+    /// An observer for one of several parts of a run that go on at once; none if this one does not
+    /// tell them apart.
+    fn part(&self, _name: &str) -> Option<Arc<dyn Monitor>> {
+        None
+    }
 }
 
 /// Looks away.

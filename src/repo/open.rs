@@ -78,6 +78,13 @@ impl Repository {
         Ok(Self { store, config, environment })
     }
 
+    /// The same with another observer.
+    #[must_use]
+    pub fn watched_by(&self, monitor: Arc<dyn Monitor>) -> Self {
+        let environment = Environment { monitor, ..self.environment.clone() };
+        Self { environment, ..self.clone() }
+    }
+
     /// Where its objects are.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {

@@ -30,7 +30,10 @@ pub fn back_up_vms(site: &Site<'_>, vms: &[Vm], at_once: usize) -> Vec<VmReport>
         loop {
             let next = lock(&waiting).pop_front();
             let Some((place, vm)) = next else { return };
-            let result = back_up(site, vm);
+            let result = match vms.len() {
+                1 => back_up(site, vm),
+                _ => back_up_apart(site, vm),
+            };
             let report = VmReport { vm_id: vm.id.clone(), name: vm.name.clone(), result };
             lock(&reports).push((place, report));
         }
@@ -44,6 +47,12 @@ pub fn back_up_vms(site: &Site<'_>, vms: &[Vm], at_once: usize) -> Vec<VmReport>
     let mut reports = std::mem::take(&mut *lock(&reports));
     reports.sort_by_key(|(place, _)| *place);
     reports.into_iter().map(|(_, report)| report).collect()
+}
+
+/// With an observer of its own, where the observer tells VMs apart.
+fn back_up_apart(site: &Site<'_>, vm: &Vm) -> Result<Outcome> {
+    let Some(monitor) = site.repo.monitor().part(&vm.name) else { return back_up(site, vm) };
+    back_up(&Site { repo: &site.repo.watched_by(monitor), ..*site }, vm)
 }
 
 fn back_up(site: &Site<'_>, vm: &Vm) -> Result<Outcome> {
