@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::base::id::SessionId;
 use crate::error::{ErrorKind, Result};
 use crate::format::journal::EngineThing;
+use crate::ovirt::backup::checkpoints::remove_of_session;
 use crate::ovirt::backup::end::finalize;
 use crate::ovirt::backup::tag::Tag;
 use crate::ovirt::client::{ApiPath, Engine};
@@ -168,7 +169,10 @@ pub fn end(repo: &Repository, engine: &Engine, leftover: &Leftover) -> Result<()
     let Leftover { what, id, vm_id, .. } = leftover;
     match (what, vm_id) {
         (EngineThing::Transfer, _) => ticket::cancel(engine, id)?,
-        (EngineThing::Backup, Some(vm)) => end_backup(engine, vm, id)?,
+        (EngineThing::Backup, Some(vm)) => {
+            end_backup(engine, vm, id)?;
+            forget_checkpoints(repo, engine, vm, leftover.session);
+        }
         // A disk that the VM has was whole before it got it.
         (EngineThing::Disk, Some(vm)) if is_attached(engine, vm, id)? => {}
         (EngineThing::Disk, _) => discard(engine, id)?,
@@ -180,6 +184,19 @@ pub fn end(repo: &Repository, engine: &Engine, leftover: &Leftover) -> Result<()
         (EngineThing::Backup, None) => {}
     }
     leftover.note.as_ref().map_or(Ok(()), |note| note.settle(repo))
+}
+
+/// Deletes the checkpoints of a session that made no restore point: nothing will begin from them.
+/// One that cannot be deleted now goes with the next backup of the VM.
+fn forget_checkpoints(repo: &Repository, engine: &Engine, vm: &str, session: SessionId) {
+    let tag = Tag { repo: repo.id(), session };
+    let removed = repo.points().and_then(|points| match points.iter().any(|p| p.id == session) {
+        true => Ok(()),
+        false => remove_of_session(engine, vm, tag),
+    });
+    if let Err(error) = removed {
+        log::info!("checkpoints of a killed run stay: {}", error.chain());
+    }
 }
 
 /// Finalizes a backup. Where a transfer of it is open that nobody has written down, the engine ends

@@ -138,12 +138,22 @@ fn what_a_killed_run_has_left_is_ended_by_the_doctor_and_by_the_next_run_and_not
         all.map(|one| format!("{} {}", one["what"].as_str().unwrap(), one["ended"])).collect()
     };
     assert_eq!(left(&told), ["transfer false", "backup false"]);
+    assert_eq!(checkpoints(&lab, "web01").len(), 1);
     let cleaned = lab.run(&["doctor", "--clean", "--json"]).json();
     assert_eq!(left(&cleaned), ["transfer true", "backup true"]);
+    assert_eq!(checkpoints(&lab, "web01"), [""; 0]);
     let foreign = lab.run(&["eligibility", "modern01", "--json"]).expect(4).json();
     assert_eq!(foreign["findings"][0]["rule"], "backup-running");
     kill_a_backup(&lab, "web01");
-    back_up(&lab, 0, &["web01"]);
+    let point = &back_up(&lab, 0, &["web01"])["vms"][0]["point"];
+    let checkpoint = point["engine"]["checkpoint_id"].as_str().unwrap();
+    assert_eq!(checkpoints(&lab, "web01"), [checkpoint]);
+    // A checkpoint that the next backup can begin from stays, whatever is ended after it.
+    kill_a_backup(&lab, "web01");
+    lab.run(&["doctor", "--clean", "--json"]);
+    assert_eq!(checkpoints(&lab, "web01"), [checkpoint]);
+    let again = &back_up(&lab, 0, &["web01"])["vms"][0]["point"];
+    assert_eq!(again["engine"]["from_checkpoint_id"], checkpoint);
     assert_equal(&lab, "web01", &["web01_Disk1", "web01_Disk2"]);
     lab.order("settle", &json!({}));
     assert_nothing_is_left(&lab);
