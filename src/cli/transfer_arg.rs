@@ -1,12 +1,14 @@
 //! How the bytes of disks travel between the engine's hosts and this machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cli::config::EngineConfig;
-use crate::cli::failure::Result;
+use crate::cli::duration;
+use crate::cli::failure::{Failure, Result};
 use crate::cli::size;
 use crate::job::transfer::TransferSettings;
-use crate::ovirt::transfer::{Bandwidth, CONNECTIONS_MAX, Places};
+use crate::ovirt::transfer::{Bandwidth, CONNECTIONS_MAX, Places, TransferPatience};
 
 /// Connections beyond the first of each disk, for all VMs of a run: hosts and this machine have
 /// other work as well.
@@ -23,19 +25,32 @@ pub(super) struct TransferArgs {
     /// Most bytes that go over the wire in a second, all disks together, as in 100MiB
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bandwidth: Option<u64>,
+
+    /// Longest time in which a host may move less than 256 KiB before the connection is given up
+    /// and made anew
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration::parse)]
+    stall_timeout: Duration,
 }
 
 impl TransferArgs {
     /// With what the configuration says about hosts.
     pub(super) fn settings(&self, config: &EngineConfig) -> Result<TransferSettings> {
+        if self.stall_timeout.is_zero() {
+            return Err(Failure::usage("--stall-timeout must be at least 1s"));
+        }
         let bandwidth = self.bandwidth.map(Bandwidth::new).transpose()?;
         Ok(TransferSettings {
             way: config.way,
             map: config.addresses.clone(),
             anchor: config.internal_anchor(),
+            patience: self.patience(),
             connections: self.connections.into(),
             places: Arc::new(Places::new(CONNECTIONS_SHARED)),
             bandwidth: bandwidth.map(Arc::new),
         })
+    }
+
+    fn patience(&self) -> TransferPatience {
+        TransferPatience { quiet: self.stall_timeout, ..TransferPatience::default() }
     }
 }

@@ -20,6 +20,8 @@ pub struct TransferSettings {
     pub map: AddressMap,
     /// Who must have signed the certificates of hosts and of the proxy.
     pub anchor: Anchor,
+    /// Deadlines and tries.
+    pub patience: TransferPatience,
     /// Most connections for a disk.
     pub connections: usize,
     /// Places for connections beyond the first of each disk, which all disks share.
@@ -41,7 +43,7 @@ impl TransferSettings {
             way: self.way,
             map: self.map.clone(),
             anchor: self.anchor.clone(),
-            patience: TransferPatience::default(),
+            patience: self.patience,
             connections: self.connections,
             places: Some(Arc::clone(&self.places)),
             bandwidth: self.bandwidth.clone(),

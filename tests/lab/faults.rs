@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -26,17 +26,24 @@ struct Trouble {
     name: &'static str,
     before: Vec<(&'static str, Value)>,
     during: fn(&Lab, &Vm),
+    args: Vec<&'static str>,
     end: End,
+}
+
+impl Trouble {
+    fn with(self, args: &[&'static str]) -> Self {
+        Self { args: args.to_vec(), ..self }
+    }
 }
 
 const fn nothing(_: &Lab, _: &Vm) {}
 
 fn ordered(name: &'static str, operation: &'static str, given: Value, end: End) -> Trouble {
-    Trouble { name, before: vec![(operation, given)], during: nothing, end }
+    Trouble { name, before: vec![(operation, given)], during: nothing, args: Vec::new(), end }
 }
 
 fn made(name: &'static str, during: fn(&Lab, &Vm), end: End) -> Trouble {
-    Trouble { name, before: Vec::new(), during, end }
+    Trouble { name, before: Vec::new(), during, args: Vec::new(), end }
 }
 
 /// The ids of the transfers that are open.
@@ -55,7 +62,7 @@ fn try_trouble(lab: &Lab, trouble: &Trouble, number: usize) -> Result<(), String
     // Slow enough for something to happen in the middle.
     let slow = json!({"method": "GET", "path": "^/images/[^/]*$", "count": 1000, "delay": 0.005});
     lab.order("fail-transfers", &slow);
-    let child = lab.start_backup(&vm, &["--connections", "2"]);
+    let child = lab.start_backup(&vm, &[&["--connections", "2"], &trouble.args[..]].concat());
     (trouble.during)(lab, &vm);
     let ran = ended(child);
     lab.order("clear-faults", &json!({}));
@@ -184,7 +191,7 @@ fn trouble_with_tickets_and_exports_is_survived_or_reported() {
                     lab.order("kill", &json!({"what": name}));
                 }
             },
-            End::Refused("500"),
+            End::Stored,
         ),
         made(
             "daemon that is killed and comes back",
@@ -197,6 +204,25 @@ fn trouble_with_tickets_and_exports_is_survived_or_reported() {
         ),
     ];
     try_all(&lab, &troubles);
+}
+
+#[test]
+fn a_server_that_stalls_is_not_waited_for_without_an_end() {
+    let Some(lab) = Lab::start("a server that stalls") else { return };
+    let stall = |count: u32| {
+        // The middleman lets go of the daemon after three seconds.
+        json!({"method": "GET", "path": "^/images/[^/]*$", "stall": 1000, "seconds": 3,
+            "skip": 1, "count": count})
+    };
+    let impatient = ["--stall-timeout", "1s"];
+    let troubles = [
+        ordered("a stall", "fail-transfers", stall(2), End::Stored).with(&impatient),
+        ordered("stalls for ever", "fail-transfers", stall(100_000), End::Refused("in 1 s"))
+            .with(&impatient),
+    ];
+    let began = Instant::now();
+    try_all(&lab, &troubles);
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
 
 /// Kills the engine, as a crash would, and starts it again.
@@ -309,12 +335,14 @@ fn an_engine_that_is_restarted_is_waited_for() {
 }
 
 #[test]
-fn a_vm_that_moves_in_the_middle_of_its_backup_is_stored() {
+fn a_vm_that_moves_in_the_middle_of_its_backup_is_stored_and_snapshots_have_to_wait() {
     let Some(lab) = Lab::start("migration in a backup") else { return };
     let vm = lab.vm("modern01");
     lab.order("start-vm", &json!({"vm": "modern01"}));
     lab.order("watch-transfers", &json!({}));
     let child = lab.start_backup(&vm, &[]);
+    let snapshot = lab.order("foreign-snapshot", &json!({"vm": "modern01"}));
+    assert!(snapshot["refused"].as_str().unwrap().contains("Cannot create Snapshot"), "{snapshot}");
     lab.order("set-vm", &json!({"vm": "modern01", "status": "migrating"}));
     ended(child).expect(0);
     // The guest has written nothing.

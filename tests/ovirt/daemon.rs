@@ -23,6 +23,8 @@ pub(crate) enum Trick {
     Cut(usize),
     /// Sends that many bytes of the body, and then nothing.
     Stall(usize),
+    /// Sends a byte of the body now and then.
+    Trickle,
     /// Says nothing at all.
     Silence,
     /// Does not even read the body.
@@ -255,6 +257,7 @@ fn answer(
             send(stream, status, &more, body.len(), &body[..sent])?;
             thread::sleep(Duration::from_secs(30));
         }
+        Trick::Trickle => trickle(stream, status, &more, &body)?,
         Trick::Silence | Trick::Deaf => thread::sleep(Duration::from_secs(30)),
         Trick::Close | Trick::Refuse(_) => {}
         Trick::Status(status) => {
@@ -273,6 +276,16 @@ fn answer(
         }
     }
     Ok(false)
+}
+
+fn trickle(stream: &mut Stream, status: u16, more: &str, body: &[u8]) -> io::Result<()> {
+    send(stream, status, more, body.len(), b"")?;
+    for byte in body.chunks(1) {
+        thread::sleep(Duration::from_millis(50));
+        stream.get_mut().write_all(byte)?;
+        stream.get_mut().flush()?;
+    }
+    Ok(())
 }
 
 type Reply = (u16, String, Vec<u8>);

@@ -10,6 +10,7 @@ mod page;
 mod transfer;
 mod trust;
 mod upload;
+mod waiting;
 
 #[path = "../support/engine.rs"]
 mod engine;

@@ -85,19 +85,35 @@ impl Ticket {
     /// Where the bytes are now. A transfer that the engine has paused goes on; a download of a
     /// backup that the engine has ended is begun anew, a few times: it shows the same bytes.
     pub fn renew(&self) -> Result<TicketUrls> {
+        self.renewed(&mut lock(&self.state))
+    }
+
+    /// The same by a new transfer, though the engine thinks well of the old one: the export behind
+    /// it may be broken. One that cannot be begun anew stays.
+    pub fn replace(&self) -> Result<TicketUrls> {
         let mut state = lock(&self.state);
+        if self.may_reopen(&state) {
+            self.reopen(&mut state, "it cannot be read")?;
+        }
+        self.renewed(&mut state)
+    }
+
+    fn renewed(&self, state: &mut State) -> Result<TicketUrls> {
         loop {
             match self.wait(&state.transfer)? {
                 Found::Open(urls) => return Ok(urls),
-                Found::Over(phase) if !self.may_reopen(&state) => return Err(over(&phase)),
-                Found::Over(phase) => {
-                    log::debug!("transfer {}: {phase}; begun anew", state.transfer);
-                    self.close(&self.engine, &state.transfer)?;
-                    state.transfer = begin(&self.engine, &self.request, &*self.log)?;
-                    state.reopened += 1;
-                }
+                Found::Over(phase) if !self.may_reopen(state) => return Err(over(&phase)),
+                Found::Over(phase) => self.reopen(state, &phase)?,
             }
         }
+    }
+
+    fn reopen(&self, state: &mut State, why: &str) -> Result<()> {
+        log::debug!("transfer {}: {why}; begun anew", state.transfer);
+        self.close(&self.engine, &state.transfer)?;
+        state.transfer = begin(&self.engine, &self.request, &*self.log)?;
+        state.reopened += 1;
+        Ok(())
     }
 
     /// All bytes went over.
@@ -161,6 +177,10 @@ impl Ticket {
 impl TicketKeeper for Ticket {
     fn renew(&self) -> Result<TicketUrls> {
         self.renew()
+    }
+
+    fn replace(&self) -> Result<TicketUrls> {
+        self.replace()
     }
 }
 

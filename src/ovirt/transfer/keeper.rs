@@ -17,4 +17,10 @@ pub trait TicketKeeper: Send + Sync {
     /// Where the bytes are now, after whatever was in the way is over. Asked when a ticket is
     /// refused or nobody answers; by one thread at a time. An error ends the transfer.
     fn renew(&self) -> Result<TicketUrls>;
+
+    /// The same with another ticket for the same bytes, where one can be had. Asked when the host
+    /// answers again and again that it cannot: what it has for the ticket may be broken.
+    fn replace(&self) -> Result<TicketUrls> {
+        self.renew()
+    }
 }

@@ -198,21 +198,22 @@ impl Pool {
         }
         tries.failures += 1;
         tries.progress_bytes = 0;
+        let is_failing = matches!(trouble, Trouble::Failing(_));
         let (error, is_hopeless) = match trouble {
             Trouble::Final(error) => return Err(error),
-            Trouble::Refused(error) => return self.renew(tries, error),
+            Trouble::Refused(error) => return self.renew(tries, error, false),
             Trouble::Unreachable(reach) if self.detour(tries, &reach) => {
                 tries.failures = 0;
                 return Ok(());
             }
             Trouble::Unreachable(reach) => (unreached(&reach), !may_pass(&reach)),
-            Trouble::Broken(error) => (error, false),
+            Trouble::Broken(error) | Trouble::Failing(error) => (error, false),
         };
         log::debug!("image transfer, failure {}: {}", tries.failures, error.chain());
         self.options.counters.retry();
         if is_hopeless || tries.failures >= self.options.patience.retry.tries {
             tries.failures = 0;
-            return self.renew(tries, error);
+            return self.renew(tries, error, is_failing);
         }
         self.pause(tries.failures)
     }
@@ -243,8 +244,8 @@ impl Pool {
         true
     }
 
-    /// Asks the engine where the bytes are now.
-    fn renew(&self, tries: &mut Tries, error: Error) -> Result<()> {
+    /// Asks the engine where the bytes are now, or for another ticket.
+    fn renew(&self, tries: &mut Tries, error: Error, wants_another: bool) -> Result<()> {
         tries.renewals += 1;
         let Some(keeper) = &self.options.keeper else { return Err(error) };
         if tries.renewals > RENEWALS_MAX {
@@ -258,7 +259,10 @@ impl Pool {
             return Ok(());
         }
         log::debug!("image transfer: asking the engine, because {}", error.chain());
-        let urls = keeper.renew().map_err(|cause| {
+        // A ticket ends only after its connections.
+        self.drop_idle(&mut lock(&self.state));
+        let renewed = if wants_another { keeper.replace() } else { keeper.renew() };
+        let urls = renewed.map_err(|cause| {
             let what = format!("the transfer of an image cannot go on ({})", error.chain());
             Error::new(cause.kind(), what).because(cause)
         })?;

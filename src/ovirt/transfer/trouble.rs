@@ -21,6 +21,8 @@ pub(super) enum Trouble {
     Unreachable(Reach),
     /// The connection is of no use any more, or never was: a new one may do.
     Broken(Error),
+    /// The host answered that it cannot: that may pass, or another ticket may do.
+    Failing(Error),
     /// The ticket is not valid: the engine may know why.
     Refused(Error),
     /// Nothing helps.
@@ -57,7 +59,8 @@ pub(super) fn trouble_of(head: &Head, connection: &mut Connection, url: &ImageUr
     let error = Error::new(kind, what);
     match head.status {
         401 | 403 => Trouble::Refused(error),
-        408 | 409 | 429 | 500.. => Trouble::Broken(error),
+        408 | 409 | 429 => Trouble::Broken(error),
+        500.. => Trouble::Failing(error),
         _ => Trouble::Final(error),
     }
 }

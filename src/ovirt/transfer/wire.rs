@@ -1,4 +1,7 @@
 //! A socket on which nothing waits for ever, and whose bytes are counted.
+//!
+//! What trickles is as bad as silence: a wait ends when [`PROGRESS_BYTES`] have not moved in the
+//! time that was given. Only waiting counts, not what the caller does between two calls.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,6 +17,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// Bytes that are asked of the socket at once: encryption asks for little at a time.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
+/// Bytes that must move within the time that is given.
+const PROGRESS_BYTES: usize = 256 << 10;
+
 /// What carries the bytes.
 pub(super) enum Socket {
     Tcp(TcpStream),
@@ -23,8 +29,7 @@ pub(super) enum Socket {
 /// A socket with a deadline for every wait.
 pub(super) struct Wire {
     socket: Socket,
-    /// Longest time without a byte.
-    quiet_max: Duration,
+    waiting: Waiting,
     ahead: Vec<u8>,
     ahead_from: usize,
     cancel: Cancel,
@@ -49,12 +54,13 @@ impl Wire {
                 unix.set_write_timeout(Some(TICK))?;
             }
         }
-        Ok(Self { socket, quiet_max, ahead: Vec::new(), ahead_from: 0, cancel, counters })
+        let waiting = Waiting::at_most(quiet_max);
+        Ok(Self { socket, waiting, ahead: Vec::new(), ahead_from: 0, cancel, counters })
     }
 
-    /// Sets the longest time without a byte.
+    /// Sets the longest time without progress, which begins now.
     pub(super) fn set_quiet_max(&mut self, quiet_max: Duration) {
-        self.quiet_max = quiet_max;
+        self.waiting = Waiting::at_most(quiet_max);
     }
 
     /// Whether the other end is at an address of this machine.
@@ -67,8 +73,8 @@ impl Wire {
     }
 
     fn receive(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Self { socket, quiet_max, cancel, counters, .. } = self;
-        let read = patiently(*quiet_max, cancel, || match socket {
+        let Self { socket, waiting, cancel, counters, .. } = self;
+        let read = waiting.until_moved(cancel, || match socket {
             Socket::Tcp(tcp) => tcp.read(out),
             Socket::Unix(unix) => unix.read(out),
         })?;
@@ -77,28 +83,61 @@ impl Wire {
     }
 }
 
-/// Tries until something happens, the time is over, or the end of the run is asked for.
-fn patiently(
-    quiet_max: Duration,
-    cancel: &Cancel,
-    mut step: impl FnMut() -> io::Result<usize>,
-) -> io::Result<usize> {
-    let began = Instant::now();
-    loop {
-        if cancel.is_requested() {
-            return Err(io::Error::other("interrupted"));
-        }
-        match step() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if began.elapsed() >= quiet_max {
-                    let what = format!("nothing came or went for {} s", quiet_max.as_secs());
-                    return Err(io::Error::new(ErrorKind::TimedOut, what));
-                }
+/// How long there was no progress, and how long that may be.
+struct Waiting {
+    longest: Duration,
+    waited: Duration,
+    moved_bytes: usize,
+}
+
+impl Waiting {
+    const fn at_most(longest: Duration) -> Self {
+        Self { longest, waited: Duration::ZERO, moved_bytes: 0 }
+    }
+
+    /// Tries until something moves, the time is over, or the end of the run is asked for.
+    fn until_moved(
+        &mut self,
+        cancel: &Cancel,
+        mut step: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            if cancel.is_requested() {
+                return Err(io::Error::other("interrupted"));
             }
-            done => return done,
+            let began = Instant::now();
+            let moved = match step() {
+                Ok(moved) => Some(moved),
+                Err(error) if is_for_now(&error) => None,
+                Err(error) => return Err(error),
+            };
+            self.note(began.elapsed(), moved.unwrap_or(0));
+            match moved {
+                _ if self.waited >= self.longest => return Err(self.over()),
+                Some(moved) => return Ok(moved),
+                None => {}
+            }
         }
     }
+
+    fn note(&mut self, waited: Duration, moved: usize) {
+        self.waited += waited;
+        self.moved_bytes += moved;
+        if self.moved_bytes >= PROGRESS_BYTES {
+            (self.waited, self.moved_bytes) = (Duration::ZERO, 0);
+        }
+    }
+
+    fn over(&self) -> io::Error {
+        let seconds = self.longest.as_secs_f32();
+        let what = format!("only {} bytes came or went in {seconds} s", self.moved_bytes);
+        io::Error::new(ErrorKind::TimedOut, what)
+    }
+}
+
+/// Whether there is only nothing to do at the moment.
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 impl Read for Wire {
@@ -123,8 +162,8 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Self { socket, quiet_max, cancel, counters, .. } = self;
-        let written = patiently(*quiet_max, cancel, || match socket {
+        let Self { socket, waiting, cancel, counters, .. } = self;
+        let written = waiting.until_moved(cancel, || match socket {
             Socket::Tcp(tcp) => tcp.write(bytes),
             Socket::Unix(unix) => unix.write(bytes),
         })?;

@@ -6,6 +6,8 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler
 
+from ovirtsdk4 import types
+
 from . import backups, disks, inventory, pki, snapshots, storage, vms, wire
 from .engine import new_id
 from .faults import Fault, Missing
@@ -291,6 +293,16 @@ def foreign_backup(engine, vm, phase="ready", description="another product"):
     return {"id": backup["id"]}
 
 
+def foreign_snapshot(engine, vm, description="another user"):
+    """Somebody else takes a snapshot, or the engine refuses it with this text."""
+    wanted = types.Snapshot(description=description)
+    try:
+        with engine.lock:
+            return {"id": snapshots.create(engine, engine.find("vms", vm), wanted)["id"]}
+    except Fault as refused:
+        return {"refused": str(refused)}
+
+
 def foreign_transfer(engine, disk, direction="upload", phase="transferring"):
     """A transfer that somebody else runs: it locks the disk."""
     found = engine.find("disks", disk)
@@ -410,4 +422,5 @@ OPERATIONS = {function.__name__.replace("_", "-"): function for function in (
     expire_tokens, fail_requests, clear_faults, fail_phase, hold_phase, set_transfer,
     expire_ticket, watch_transfers, transfer_requests, fail_transfers, kill, signal, restart,
     renew_authority, relay, add_vm, remove_vm, add_disk, drop_bitmap, preview, foreign_backup,
-    foreign_transfer, start_vm, stop_vm, settle, write, fill, guest_writer, digest, reference, fail_backup)}
+    foreign_transfer, foreign_snapshot, start_vm, stop_vm, settle, write, fill, guest_writer, digest,
+    reference, fail_backup)}
