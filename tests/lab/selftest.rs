@@ -31,7 +31,13 @@ fn the_demonstration_runs_to_its_end_and_leaves_nothing() {
         .env("TMPDIR", place.path())
         .output();
     let ran = Ran::of(demo.unwrap()).expect(0);
-    for word in ["snapshot-preview", "can be backed up", "backed up shop01@", "they are equal"] {
+    for word in [
+        "snapshot-preview",
+        "can be backed up",
+        "backed up shop01@",
+        "as VM shop02 (id ",
+        "they are equal",
+    ] {
         assert!(ran.stdout.contains(word), "{word}: {ran:?}");
     }
     assert_eq!(place.path().read_dir().unwrap().count(), 0);

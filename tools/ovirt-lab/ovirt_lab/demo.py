@@ -171,7 +171,7 @@ class Story:
         if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
             say("(Mounting needs root and /dev/fuse here: left out)")
             return
-        say("Every restore point can be looked into at once: it is a directory of raw disks")
+        say("Every restore point can be looked into at once: raw disks, and the VM's configuration")
         point = os.path.join(self.dir, "mnt")
         os.mkdir(point)
         print(f"{BLUE}$ backstop mount mnt &{PLAIN}", flush=True)
@@ -191,13 +191,18 @@ class Story:
         mounted.wait()
 
     def restore(self, disk):
-        """A disk from the latest point, compared with the VM's."""
-        say("A disk is restored from the latest point as a file, and compared with the VM's own")
+        """A new VM from the latest point: its disk is that of the old VM."""
+        say("The latest point becomes a new VM of the engine, beside the old one")
+        self.run("restore", "vm", "shop01@latest", "--name", "shop02")
+        say("A disk can become a file as well. All three are compared: file, new VM, old VM")
         stored = os.path.join(self.dir, "restored.raw")
         self.run("restore", "disk", "shop01@latest", "shop01_system", stored)
         if shutil.which("qemu-storage-daemon"):
             self.order("stop-vm", vm="shop01")
-        digest = self.order("digest", disk=disk)["sha256"]
-        if digest not in subprocess.check_output(["sha256sum", stored], text=True):
-            raise RuntimeError("the restored disk is not that of the VM")
-        print(f"they are equal: SHA-256 {digest}", flush=True)
+        vms = json.loads(self.program("ctl", "state"))["vms"].values()
+        new = next(iter(next(vm for vm in vms if vm["name"] == "shop02")["_attachments"]))
+        digests = {self.order("digest", disk=one)["sha256"] for one in (disk, new)}
+        digests.add(subprocess.check_output(["sha256sum", stored], text=True).split()[0])
+        if len(digests) != 1:
+            raise RuntimeError("the disks differ")
+        print(f"they are equal: SHA-256 {digests.pop()}", flush=True)
