@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -12,6 +14,11 @@ use serde::{Deserialize, Serialize};
 pub trait Clock: Send + Sync {
     /// The present, to the second.
     fn now(&self) -> UtcTime;
+
+    /// Lets time pass, for whoever looks at something again and again.
+    fn sleep(&self, time: Duration) {
+        thread::sleep(time);
+    }
 }
 
 /// The clock of this machine.

@@ -142,7 +142,7 @@ impl Run<'_> {
             batch.waits_for = Some(waits_for);
         }
         self.repo.monitor().phase("waiting", None);
-        wait_for(store, &mut left, self.options.wait, &self.options.cancel)?;
+        wait_for(self.repo, &mut left, self.options.wait, &self.options.cancel)?;
         for batch in batches {
             batch.waits_for = batch.waits_for.take().map(|waits_for| &waits_for & &left);
         }

@@ -11,6 +11,7 @@ use crate::format::layout::{Area, ObjectName};
 use crate::format::session::SessionKind;
 use crate::prune::census::is_there;
 use crate::prune::roots::{is_waited_for, read_session};
+use crate::repo::Repository;
 use crate::store::Store;
 
 /// How often a session is looked at.
@@ -56,7 +57,7 @@ pub(super) fn is_decided(store: &dyn Store, id: SessionId) -> Result<bool> {
 
 /// Waits until `sessions` are decided, at most for `patience`; those that are not stay in it.
 pub(super) fn wait_for(
-    store: &dyn Store,
+    repo: &Repository,
     sessions: &mut HashSet<SessionId>,
     patience: Duration,
     cancel: &Cancel,
@@ -65,7 +66,7 @@ pub(super) fn wait_for(
     loop {
         let mut left = HashSet::new();
         for id in sessions.drain() {
-            if !is_decided(store, id)? {
+            if !is_decided(&**repo.store(), id)? {
                 left.insert(id);
             }
         }
@@ -76,6 +77,6 @@ pub(super) fn wait_for(
         if cancel.is_requested() {
             return Err(Error::new(ErrorKind::Cancelled, "the prune was interrupted"));
         }
-        std::thread::sleep(LOOK_EVERY.min(patience));
+        repo.environment().clock.sleep(LOOK_EVERY.min(patience));
     }
 }
