@@ -8,6 +8,7 @@ mod errors;
 mod filesystems;
 mod full;
 mod history;
+mod interleave;
 mod kill;
 mod onlooker;
 mod power;

@@ -23,10 +23,10 @@ use crate::repo::{back_up_bytes, noise, read_back};
 /// A broken promise, in words.
 pub(crate) type Broken = String;
 
-/// BLAKE3 of a disk.
+/// BLAKE3 of a disk, or of several disks one after the other.
 type Digest = [u8; 32];
 
-/// What was told of restore points, each of one disk.
+/// What was told of restore points.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
     points: BTreeMap<PointId, Digest>,
@@ -163,7 +163,8 @@ impl Told {
 
     /// Whether the restore point can be read.
     fn hold_point(&self, repo: &Repository, point: &PointRecord) -> Result<bool, Broken> {
-        let read = match read_back(repo, &point.disks[0], false) {
+        let disks = point.disks.iter().map(|disk| read_back(repo, disk, false));
+        let read = match disks.collect::<Result<Vec<_>, _>>().map(|disks| disks.concat()) {
             Err(error) if self.is_damaged && error.kind() == ErrorKind::Corrupt => {
                 return Ok(false);
             }
