@@ -128,8 +128,10 @@ impl Search {
                 let branch = |other| Branch { of: Arc::clone(&choices), at, then: Some(other) };
                 self.todo.extend(others.into_iter().map(branch));
             }
-            left.interruptions -= usize::from(interrupts(moment, *choice));
-            left.kills -= usize::from(matches!(choice, Choice::Kill(_)));
+            let is_kill = matches!(choice, Choice::Kill(_));
+            left.interruptions =
+                left.interruptions.saturating_sub(interrupts(moment, *choice).into());
+            left.kills = left.kills.saturating_sub(is_kill.into());
         }
     }
 }
