@@ -60,7 +60,17 @@ const CRATE_HOMES: &[crates::Home] = &[
     ("indicatif", &["src/cli/"]),
     ("jiff", &["src/base/clock.rs", "src/base/zone.rs"]),
     // Numbers and flags; calls need `unsafe`, which has homes of its own.
-    ("libc", &["src/store/", "src/ingest/", "src/restore/", "src/fuse/", "src/cli/sys.rs"]),
+    (
+        "libc",
+        &[
+            "src/store/",
+            "src/ingest/",
+            "src/restore/",
+            "src/vfs/overlay/",
+            "src/fuse/",
+            "src/cli/sys.rs",
+        ],
+    ),
     ("log", &["src/fuse/", "src/ovirt/", "src/job/", "src/cli/"]),
     ("memmap2", &["src/store/mapped.rs"]),
     ("quick_xml", &["src/ovirt/configuration/ovf.rs"]),
@@ -98,13 +108,14 @@ const UNSAFE_HOMES: &[&str] = &[
     "src/ingest/sys.rs",
     "src/restore/sys.rs",
     "src/fuse/sys.rs",
+    "src/vfs/overlay/sys.rs",
     "src/cli/sys.rs",
 ];
 
 /// Who may talk to people.
 const TERMINAL: &[&str] = &["src/cli/", "src/main.rs"];
 /// Who may make files: `store` for the repository, the others for what the user asked for.
-const FILE_MAKERS: &[&str] = &["src/store/", "src/restore/", "src/cli/"];
+const FILE_MAKERS: &[&str] = &["src/store/", "src/restore/", "src/vfs/overlay/", "src/cli/"];
 const USE_STORE: &str = "a file must be durable or absent: publish it through `store`";
 const USE_MONITOR: &str = "the library does not print: report through `monitor`";
 const USE_CLOCK: &str = "take a `base::clock::Clock`";

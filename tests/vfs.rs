@@ -6,6 +6,8 @@ mod configuration;
 mod damage;
 #[path = "vfs/listing.rs"]
 mod listing;
+#[path = "vfs/overlay.rs"]
+mod overlay;
 #[path = "vfs/reads.rs"]
 mod reads;
 #[path = "support/repo.rs"]
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use backstop::error::Result;
 use backstop::repo::Repository;
-use backstop::vfs::{Attr, HandleId, Ino, Tree, TreeOptions};
+use backstop::vfs::{Access, Attr, HandleId, Ino, Tree, TreeOptions};
 
 /// A tree that looks anew every time and reads nothing ahead.
 fn tree(repo: &Repository) -> Tree {
@@ -49,7 +51,7 @@ fn walk(tree: &Tree, path: &str) -> Result<Attr> {
 }
 
 fn open(tree: &Tree, path: &str) -> HandleId {
-    tree.open(walk(tree, path).unwrap().ino).unwrap()
+    tree.open(walk(tree, path).unwrap().ino, Access::Read).unwrap()
 }
 
 fn read(tree: &Tree, handle: HandleId, offset: u64, size: usize) -> Result<Vec<u8>> {

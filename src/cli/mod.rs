@@ -44,6 +44,7 @@ mod stdin;
 mod sys;
 mod terminal;
 mod transfer_arg;
+mod writable_arg;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

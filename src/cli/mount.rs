@@ -10,6 +10,7 @@ use crate::cli::output::shell_word;
 use crate::cli::repo_arg::Run;
 use crate::cli::size;
 use crate::cli::terminal::say;
+use crate::cli::writable_arg::{OverlayDocument, WritableArgs};
 use crate::error::ErrorKind;
 use crate::fuse::{MountOptions, serve};
 
@@ -26,6 +27,7 @@ const CACHE_BYTES_MIN: u64 = 16 << 20;
 Examples:
   backstop mount /mnt/backups
   backstop mount /mnt/backups --allow-other --cache 1GiB
+  backstop mount /mnt/backups --writable --overlay-limit 20GiB
   BACKSTOP_REPO=/backup/vms backstop mount /mnt/backups --json")]
 pub(super) struct MountArgs {
     /// Where to mount
@@ -39,6 +41,9 @@ pub(super) struct MountArgs {
     /// Memory for decoded chunks, like 512MiB [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_cache)]
     cache: Option<usize>,
+
+    #[command(flatten)]
+    writing: WritableArgs,
 }
 
 #[derive(Serialize)]
@@ -52,12 +57,13 @@ struct MountedDocument {
     mountpoint: String,
     allow_other: bool,
     cache_bytes: usize,
+    overlay: Option<OverlayDocument>,
 }
 
 pub(super) fn run(run: &Run, args: &MountArgs) -> Result<Exit> {
     let repo = run.open_repo()?;
     let repo_path = run.repo_path()?;
-    let options = mount_options(args);
+    let options = mount_options(args)?;
     let ready = || {
         let answered = run.answer(&document(repo_path, args, &options), &text(args));
         // The mount is there, and whoever looks for it will find it.
@@ -77,10 +83,11 @@ pub(super) fn run(run: &Run, args: &MountArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn mount_options(args: &MountArgs) -> MountOptions {
+fn mount_options(args: &MountArgs) -> Result<MountOptions> {
     let default = MountOptions::default();
     let cache_bytes = args.cache.unwrap_or(default.cache_bytes);
-    MountOptions { allow_other: args.allow_other, cache_bytes, threads: default.threads }
+    let overlay = args.writing.options()?;
+    Ok(MountOptions { allow_other: args.allow_other, cache_bytes, overlay, ..default })
 }
 
 fn parse_cache(typed: &str) -> std::result::Result<usize, String> {
@@ -97,6 +104,7 @@ fn document(repo_path: &Path, args: &MountArgs, options: &MountOptions) -> Mount
         mountpoint: args.mountpoint.to_string_lossy().into_owned(),
         allow_other: options.allow_other,
         cache_bytes: options.cache_bytes,
+        overlay: options.overlay.as_ref().map(OverlayDocument::new),
     };
     MountDocument { mount }
 }
@@ -104,9 +112,10 @@ fn document(repo_path: &Path, args: &MountArgs, options: &MountOptions) -> Mount
 fn text(args: &MountArgs) -> String {
     let word = shell_word(&args.mountpoint.to_string_lossy());
     format!(
-        "mounted all restore points at {}; the disks are {word}/vms/VM/TIME/DISK.raw\n\
+        "mounted all restore points at {}; the disks are {word}/vms/VM/TIME/DISK.raw\n{}\
          to end this, interrupt it (Ctrl-C) or run: fusermount3 -u {word}\n",
-        args.mountpoint.display()
+        args.mountpoint.display(),
+        args.writing.text(),
     )
 }
 

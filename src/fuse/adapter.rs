@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr,
-    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 
 use crate::base::clock::UtcTime;
@@ -19,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::errno::errno;
 use crate::fuse::signals::Lifeline;
 use crate::monitor::Monitor;
-use crate::vfs::{Attr, FileKind, HandleId, Ino, SAFE_NAME_BYTES_MAX, SeekKind, Tree};
+use crate::vfs::{Access, Attr, FileKind, HandleId, Ino, SAFE_NAME_BYTES_MAX, SeekKind, Tree};
 
 /// How long the kernel may keep what never changes.
 const KEPT_LONG: Duration = Duration::from_secs(3600);
@@ -37,6 +38,8 @@ const STATFS_BLOCK_BYTES: u32 = 4096;
 pub(super) struct Adapter {
     pub(super) tree: Tree,
     pub(super) monitor: Arc<dyn Monitor>,
+    /// Whether disks can be written; the kernel refuses it before where they cannot.
+    pub(super) is_writable: bool,
     /// Owner of all files.
     pub(super) owner: (u32, u32),
     /// Dropped last, when the session is over, however it ends.
@@ -104,6 +107,12 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
+    fn destroy(&mut self) {
+        if let Err(problem) = self.tree.flush_all() {
+            self.monitor.problem(&problem);
+        }
+    }
+
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.guard(|| self.tree.lookup(Ino(parent.0), name)) {
             Ok(attr) => reply.entry(&kept(&attr), &self.file_attr(&attr), Generation(0)),
@@ -126,11 +135,13 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if flags.acc_mode() != OpenAccMode::O_RDONLY {
-            return reply.error(Errno::EROFS);
-        }
-        match self.guard(|| self.tree.open(Ino(ino.0))) {
-            // The bytes of a file never change: pages that the kernel has stay good.
+        let access = match flags.acc_mode() {
+            OpenAccMode::O_RDONLY => Access::Read,
+            _ if self.is_writable => Access::Write,
+            _ => return reply.error(Errno::EROFS),
+        };
+        match self.guard(|| self.tree.open(Ino(ino.0), access)) {
+            // Bytes change only by what is written through the kernel: its pages stay good.
             Ok(HandleId(id)) => reply
                 .opened(FileHandle(id), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH),
             Err(errno) => reply.error(errno),
@@ -155,6 +166,84 @@ impl Filesystem for Adapter {
             && let Some(reply) = reply
         {
             reply.error(errno);
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.guard(|| self.tree.write(HandleId(handle.0), offset, data)) {
+            Ok(()) => reply.written(data.len() as u32),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let zeroes = mode & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) != 0;
+        let known =
+            libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+        if !zeroes || mode & !known != 0 {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        match self.guard(|| self.tree.zero(HandleId(handle.0), offset, length)) {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        match self.guard(|| self.tree.flush(HandleId(handle.0))) {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// Times are those of the restore point, whatever is wished; nothing else can be changed.
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _: Option<TimeOrNow>,
+        _: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        match self.guard(|| self.tree.attr(Ino(ino.0))) {
+            Ok(attr)
+                if mode.or(uid).or(gid).is_some()
+                    || size.is_some_and(|size| size != attr.size_bytes) =>
+            {
+                reply.error(Errno::EPERM);
+            }
+            Ok(attr) => reply.attr(&kept(&attr), &self.file_attr(&attr)),
+            Err(errno) => reply.error(errno),
         }
     }
 
@@ -249,6 +338,50 @@ impl Filesystem for Adapter {
         }
     }
 
+    // Names never change by a call. A mount that is not writable never hears of these.
+
+    fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn rmdir(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn mkdir(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: INodeNo,
+        _: &OsStr,
+        _: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
     // The kernel takes "no such call" for these to mean that it need not ask again.
 
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
@@ -260,10 +393,6 @@ impl Filesystem for Adapter {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
     }
 

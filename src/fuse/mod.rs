@@ -11,6 +11,8 @@ mod unmount;
 
 pub use session::serve;
 
+use crate::vfs::OverlayOptions;
+
 /// How to mount.
 #[derive(Debug, Clone)]
 pub struct MountOptions {
@@ -20,12 +22,20 @@ pub struct MountOptions {
     pub cache_bytes: usize,
     /// Threads that answer the kernel; at least one.
     pub threads: usize,
+    /// Lets disks be written, each over a private overlay.
+    pub overlay: Option<OverlayOptions>,
 }
 
 impl Default for MountOptions {
-    /// For this user only, 256 MiB of cache, a thread per processor, but 2 to 8.
+    /// For this user only and only to be read, 256 MiB of cache, a thread per processor, but 2 to
+    /// 8.
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { allow_other: false, cache_bytes: 256 << 20, threads: processors.clamp(2, 8) }
+        Self {
+            allow_other: false,
+            cache_bytes: 256 << 20,
+            threads: processors.clamp(2, 8),
+            overlay: None,
+        }
     }
 }

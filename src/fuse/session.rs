@@ -47,14 +47,21 @@ pub fn serve(
     let tree = TreeOptions {
         cache_bytes: options.cache_bytes,
         is_open_to_others: options.allow_other,
+        overlay: options.overlay.clone(),
         ..TreeOptions::default()
     };
     let tree = Tree::new(repo, &tree)?;
     // Before the mount: a signal in between would leave it behind, dead.
     let events = Events::listen()?;
     let owner = sys::effective_ids();
+    let is_writable = options.overlay.is_some();
+    if is_writable {
+        // Others than root go without: it matters when a file system over a disk is written while
+        // memory is short.
+        let _only_root_may = sys::write_for_others();
+    }
     let _lifeline = events.lifeline();
-    let adapter = Adapter { tree, monitor: Arc::clone(&monitor), owner, _lifeline };
+    let adapter = Adapter { tree, monitor: Arc::clone(&monitor), is_writable, owner, _lifeline };
     let session = Session::new(adapter, &path, &config(options))
         .map_err(explain)
         .context("cannot mount", &path)?;
@@ -98,7 +105,7 @@ fn wait(mount: &Mount, events: &Receiver<Event>, monitor: &dyn Monitor) -> Resul
 fn config(options: &MountOptions) -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
-        MountOption::RO,
+        if options.overlay.is_some() { MountOption::RW } else { MountOption::RO },
         MountOption::NoAtime,
         MountOption::NoSuid,
         MountOption::NoDev,

@@ -20,3 +20,16 @@ pub(super) fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
     let result = unsafe { libc::umount2(path.as_ptr(), lazy | libc::UMOUNT_NOFOLLOW) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// `PR_SET_IO_FLUSHER` of `linux/prctl.h`, since Linux 5.6.
+const PR_SET_IO_FLUSHER: libc::c_int = 57;
+
+/// Tells the kernel that this thread, and those that it starts, write what other writes wait for:
+/// it must not wait for them when it is short of memory. Takes root.
+pub(super) fn write_for_others() -> io::Result<()> {
+    // SAFETY: numbers only.
+    match unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -42,13 +42,13 @@ pub struct Attr {
     pub is_final: bool,
 }
 
-/// Permission bits of what has that kind.
-pub(super) fn mode(kind: FileKind, is_open_to_others: bool) -> u16 {
-    match (kind, is_open_to_others) {
-        (FileKind::Directory, false) => 0o500,
-        (FileKind::Directory, true) => 0o555,
+/// Permission bits of what has that kind, and can be written or not.
+pub(super) fn mode(kind: FileKind, is_writable: bool, is_open_to_others: bool) -> u16 {
+    let for_owner = match (kind, is_writable) {
+        (FileKind::Directory, _) => 0o500,
         (FileKind::File, false) => 0o400,
-        (FileKind::File, true) => 0o444,
-        (FileKind::Link, _) => 0o777,
-    }
+        (FileKind::File, true) => 0o600,
+        (FileKind::Link, _) => return 0o777,
+    };
+    if is_open_to_others { for_owner | for_owner >> 3 | for_owner >> 6 } else { for_owner }
 }

@@ -10,6 +10,7 @@ use crate::base::units::{ChunkRange, SliceIndex, slice_range};
 use crate::error::{Error, Result};
 use crate::vfs::chunks::{Part, Plain};
 use crate::vfs::open_disk::{OpenDisk, Shelf};
+use crate::vfs::overlay::{BlockState, OverlayDisk};
 
 /// A read of at least so many bytes of one chunk decodes the whole chunk.
 const WHOLE_CHUNK_FROM: usize = CHUNK_BYTES / 2;
@@ -31,6 +32,8 @@ enum Piece {
     Zero(usize),
     /// A part of a chunk or slice.
     Plain(Arc<Plain>, Range<usize>),
+    /// What was written over the restore point.
+    Written(Vec<u8>),
 }
 
 impl Piece {
@@ -38,6 +41,7 @@ impl Piece {
         match self {
             Self::Zero(len) => &ZEROS[..*len],
             Self::Plain(plain, range) => &plain.bytes()[range.clone()],
+            Self::Written(bytes) => bytes,
         }
     }
 }
@@ -50,6 +54,22 @@ impl<'a> Gathering<'a> {
 
     /// Adds the bytes of a range, which goes on where the one before ended.
     pub(super) fn add(&mut self, range: ChunkRange) -> Result<()> {
+        let Some((overlay, blocks)) = self.disk.written_over(range.index) else {
+            return self.add_below(range);
+        };
+        for (state, bytes) in blocks.runs(range.start..range.start + range.len) {
+            let run = ChunkRange { start: bytes.start, len: bytes.len(), ..range };
+            match state {
+                BlockState::Below => self.add_below(run)?,
+                BlockState::Zero => self.add_zeros(run.len),
+                BlockState::Written => self.add_written(run, overlay)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the bytes of a range as the restore point has them.
+    pub(super) fn add_below(&mut self, range: ChunkRange) -> Result<()> {
         let leaf = self.disk.map.leaf(range.index);
         let Some(chunk) = leaf.map_err(|error| self.report(range, None, error))? else {
             self.add_zeros(range.len);
@@ -84,6 +104,15 @@ impl<'a> Gathering<'a> {
                 f(stitched)
             }),
         }
+    }
+
+    fn add_written(&mut self, range: ChunkRange, overlay: &OverlayDisk) -> Result<()> {
+        let mut bytes = vec![0; range.len];
+        let offset = self.disk.map.grid().chunk_offset(range.index) + range.start as u64;
+        let read = overlay.read(offset, &mut bytes);
+        read.map_err(|error| self.report(range, None, error))?;
+        self.pieces.push(Piece::Written(bytes));
+        Ok(())
     }
 
     fn add_zeros(&mut self, len: usize) {

@@ -8,12 +8,12 @@ use crate::error::Result;
 use crate::vfs::inodes::Node;
 use crate::vfs::listing::not_found;
 use crate::vfs::open_disk::OpenDisk;
-use crate::vfs::{DirEntry, HandleId};
+use crate::vfs::{Access, DirEntry, HandleId};
 
 /// Something open. It keeps its restore point readable.
 pub(super) enum Handle {
-    /// A disk.
-    Disk(OpenDisk),
+    /// A disk, and whether it was opened to be written.
+    Disk(OpenDisk, Access),
     /// A text.
     Text(Arc<[u8]>),
     /// A directory, and what it held when it was last read from its beginning.

@@ -23,10 +23,12 @@ mod inodes;
 mod listing;
 mod names;
 mod open_disk;
+mod overlay;
 mod registration;
 mod sequence;
 mod shown_point;
 mod tree;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,7 @@ use std::time::Duration;
 pub use attr::{Attr, FileKind, Ino};
 pub use names::{SAFE_NAME_BYTES_MAX, safe_name};
 pub use open_disk::SeekKind;
+pub use overlay::OverlayOptions;
 pub use tree::Tree;
 
 /// How a tree behaves.
@@ -47,10 +50,13 @@ pub struct TreeOptions {
     pub look_interval: Duration,
     /// Whether permission bits let others than the owner read.
     pub is_open_to_others: bool,
+    /// Lets disks be written, each over a private overlay; none without this.
+    pub overlay: Option<OverlayOptions>,
 }
 
 impl Default for TreeOptions {
-    /// 256 MiB of cache, a thread per processor up to four, a look per second, for the owner only.
+    /// 256 MiB of cache, a thread per processor up to four, a look per second, for the owner only,
+    /// and only to be read.
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
@@ -58,6 +64,7 @@ impl Default for TreeOptions {
             read_ahead_threads: processors.clamp(1, 4),
             look_interval: Duration::from_secs(1),
             is_open_to_others: false,
+            overlay: None,
         }
     }
 }
@@ -65,6 +72,15 @@ impl Default for TreeOptions {
 /// The number of something open. Never used again for something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HandleId(pub u64);
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be read.
+    Read,
+    /// To be written, and read.
+    Write,
+}
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::repo::Registration;
 use crate::vfs::ahead::ReadAhead;
 use crate::vfs::chunks::Chunks;
 use crate::vfs::gather::Gathering;
+use crate::vfs::overlay::OverlayDisk;
 use crate::vfs::sequence::Streams;
 use crate::vfs::shown_point::ShownPoint;
 
@@ -55,6 +56,7 @@ pub(super) struct OpenDisk {
     place: usize,
     pub(super) map: DiskMap,
     _reading: Option<Arc<Registration>>,
+    pub(super) overlay: Option<Arc<OverlayDisk>>,
     streams: Mutex<Streams>,
     /// Bytes that the last search for a hole found to be data: programs ask again inside of it.
     data: Mutex<Range<u64>>,
@@ -67,6 +69,7 @@ impl OpenDisk {
         point: Arc<ShownPoint>,
         place: usize,
         map: DiskMap,
+        overlay: Option<Arc<OverlayDisk>>,
         reading: Option<Arc<Registration>>,
     ) -> Self {
         Self {
@@ -74,6 +77,7 @@ impl OpenDisk {
             place,
             map,
             _reading: reading,
+            overlay,
             streams: Mutex::default(),
             data: Mutex::new(0..0),
         }
@@ -162,6 +166,11 @@ impl OpenDisk {
             return Ok(None);
         }
         let index = grid.chunk_at(offset);
+        if let Some(overlay) = &self.overlay {
+            let found = self.seek_written(overlay, index, kind);
+            let found = found.map_err(|error| self.report(shelf, index, None, error))?;
+            return Ok(found.map(|found| grid.chunk_offset(found).clamp(offset, grid.disk_bytes())));
+        }
         let known = lock(&self.data).clone();
         if known.contains(&offset) {
             return Ok(Some(if kind == SeekKind::Data { offset } else { known.end }));

@@ -18,9 +18,10 @@ use crate::vfs::handles::{Handle, Handles};
 use crate::vfs::inodes::{Inodes, Latest, Node};
 use crate::vfs::listing::{Listing, VmDirectory, not_found};
 use crate::vfs::open_disk::{OpenDisk, SeekKind, Shelf};
+use crate::vfs::overlay::Overlays;
 use crate::vfs::registration::register;
 use crate::vfs::shown_point::{JSON_NAME, OVF_NAME, ShownPoint};
-use crate::vfs::{DirEntry, HandleId, TreeOptions};
+use crate::vfs::{Access, DirEntry, HandleId, TreeOptions};
 
 const VMS_NAME: &str = "vms";
 /// No restore point's directory has this name: theirs begin with a year.
@@ -37,12 +38,15 @@ pub struct Tree {
     listing: Listing,
     handles: Handles,
     shelf: Shelf,
+    overlays: Option<Overlays>,
     _registration: Option<Registration>,
 }
 
 impl Tree {
     /// Registers the session and reads nothing.
     pub fn new(repo: Repository, options: &TreeOptions) -> Result<Self> {
+        let overlay = options.overlay.clone();
+        let overlays = overlay.map(|options| Overlays::new(repo.id(), options)).transpose()?;
         let registration = register(&repo);
         let chunks = Arc::new(Chunks::new(repo.clone(), options.cache_bytes));
         let ahead = ReadAhead::start(&chunks, options.read_ahead_threads)?;
@@ -54,6 +58,7 @@ impl Tree {
             listing: Listing::new(repo.clone(), options.look_interval),
             handles: Handles::default(),
             shelf: Shelf::new(chunks, ahead, monitor),
+            overlays,
             _registration: registration,
             repo,
         })
@@ -94,16 +99,23 @@ impl Tree {
         }
     }
 
-    /// Opens a file for reading. It stays readable until [`Tree::close`], whatever becomes of its
-    /// restore point.
-    pub fn open(&self, ino: Ino) -> Result<HandleId> {
+    /// Opens a file. It stays readable until [`Tree::close`], whatever becomes of its restore
+    /// point. Only disks can be written, and only where the tree has overlays.
+    pub fn open(&self, ino: Ino, access: Access) -> Result<HandleId> {
         let handle = match self.node(ino)? {
             Node::Disk(id, place) => {
                 let point = self.point(id)?;
                 let map = self.map(&point, place)?;
+                let overlays = self.overlays.as_ref();
+                let overlay = overlays.map(|overlays| overlays.disk(&point.record, place));
+                let overlay = overlay.transpose().map_err(|error| self.told(error))?.flatten();
+                if access == Access::Write && overlay.is_none() {
+                    return Err(read_only());
+                }
                 let reading = point.reading(&self.repo)?;
-                Handle::Disk(OpenDisk::new(point, place, map, reading))
+                Handle::Disk(OpenDisk::new(point, place, map, overlay, reading), access)
             }
+            Node::Json(_) | Node::Ovf(_) if access == Access::Write => return Err(read_only()),
             Node::Json(id) => Handle::Text(self.point(id)?.json()),
             Node::Ovf(id) => {
                 let ovf = self.ovf(&self.point(id)?)?.ok_or_else(no_ovf)?;
@@ -152,7 +164,7 @@ impl Tree {
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<R> {
         match &*self.handles.get(handle)? {
-            Handle::Disk(disk) => disk.read(&self.shelf, offset, size, f),
+            Handle::Disk(disk, _) => disk.read(&self.shelf, offset, size, f),
             Handle::Text(text) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
                 Ok(f(&text[start..start.saturating_add(size).min(text.len())]))
@@ -165,7 +177,7 @@ impl Tree {
     /// and beyond the end.
     pub fn seek(&self, handle: HandleId, offset: u64, kind: SeekKind) -> Result<Option<u64>> {
         match &*self.handles.get(handle)? {
-            Handle::Disk(disk) => disk.seek(&self.shelf, offset, kind),
+            Handle::Disk(disk, _) => disk.seek(&self.shelf, offset, kind),
             Handle::Text(text) => {
                 let end = text.len() as u64;
                 let found = if kind == SeekKind::Data { offset } else { end };
@@ -173,6 +185,30 @@ impl Tree {
             }
             Handle::Directory(..) => Err(Error::new(ErrorKind::Invalid, "this is a directory")),
         }
+    }
+
+    /// Writes into an open disk, as a whole or not at all up to a chunk: what comes behind the one
+    /// that fails is not written. [`ErrorKind::Full`] beyond the end of the disk.
+    pub fn write(&self, handle: HandleId, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.change(handle, |disk| disk.write(&self.shelf, offset, bytes))
+    }
+
+    /// Makes a range of an open disk read as zero, and gives its space back.
+    pub fn zero(&self, handle: HandleId, offset: u64, len: u64) -> Result<()> {
+        self.change(handle, |disk| disk.zero(&self.shelf, offset, len))
+    }
+
+    /// Makes what was written into an open disk durable, where it is kept.
+    pub fn flush(&self, handle: HandleId) -> Result<()> {
+        match &*self.handles.get(handle)? {
+            Handle::Disk(disk, _) => disk.flush().map_err(|error| self.told(error)),
+            Handle::Text(_) | Handle::Directory(..) => Ok(()),
+        }
+    }
+
+    /// Makes all that was written durable, where it is kept.
+    pub fn flush_all(&self) -> Result<()> {
+        self.overlays.as_ref().map_or(Ok(()), Overlays::flush)
     }
 
     /// Closes a file or directory.
@@ -191,8 +227,30 @@ impl Tree {
         self.repo.store().space()
     }
 
+    fn change(&self, handle: HandleId, f: impl FnOnce(&OpenDisk) -> Result<()>) -> Result<()> {
+        match &*self.handles.get(handle)? {
+            Handle::Disk(disk, Access::Write) => f(disk).map_err(|error| self.told(error)),
+            _ => Err(Error::new(ErrorKind::Denied, "this is not open to be written")),
+        }
+    }
+
+    /// Tells what a program that writes can only be told as a number.
+    fn told(&self, error: Error) -> Error {
+        self.shelf.monitor.problem(&error);
+        error
+    }
+
     fn node(&self, ino: Ino) -> Result<Node> {
         self.inodes.node(ino).ok_or_else(|| not_found("nothing has that number"))
+    }
+
+    fn is_writable(&self, node: &Node) -> Result<bool> {
+        match node {
+            Node::Disk(id, place) if self.overlays.is_some() => {
+                Ok(self.point(*id)?.configuration_place() != Some(*place))
+            }
+            _ => Ok(false),
+        }
     }
 
     fn point(&self, id: PointId) -> Result<Arc<ShownPoint>> {
@@ -208,7 +266,7 @@ impl Tree {
     /// The engine's description of the VM, out of the stored configuration.
     fn ovf(&self, point: &Arc<ShownPoint>) -> Result<Option<String>> {
         let Some(place) = point.configuration_place() else { return Ok(None) };
-        let file = OpenDisk::new(Arc::clone(point), place, self.map(point, place)?, None);
+        let file = OpenDisk::new(Arc::clone(point), place, self.map(point, place)?, None, None);
         Ok(file.read_configuration(&self.shelf)?.ovf)
     }
 
@@ -260,7 +318,7 @@ impl Tree {
             size_bytes,
             blocks,
             time,
-            mode: mode(kind, self.is_open_to_others),
+            mode: mode(kind, self.is_writable(node)?, self.is_open_to_others),
             is_final: kind == FileKind::File,
         })
     }
@@ -328,6 +386,10 @@ fn kind(node: &Node) -> FileKind {
         Node::Json(_) | Node::Ovf(_) | Node::Disk(..) => FileKind::File,
         Node::Latest(_) => FileKind::Link,
     }
+}
+
+fn read_only() -> Error {
+    Error::new(ErrorKind::Denied, "this can only be read")
 }
 
 fn no_ovf() -> Error {

@@ -16,6 +16,7 @@ mod server;
 mod skip;
 mod tools;
 mod user;
+mod writable;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ use backstop::fuse::{MountOptions, serve};
 use backstop::monitor::Monitor;
 use backstop::repo::{Environment, Repository};
 use backstop::store::DirStore;
+use backstop::vfs::OverlayOptions;
 
 use crate::run::{attempt, run};
 
@@ -21,6 +22,8 @@ const REPO: &str = "BACKSTOP_TEST_MOUNT_REPO";
 const DIR: &str = "BACKSTOP_TEST_MOUNT_DIR";
 const LOG: &str = "BACKSTOP_TEST_MOUNT_LOG";
 const ALLOW_OTHER: &str = "BACKSTOP_TEST_MOUNT_ALLOW_OTHER";
+/// Directory, limit and whether it is kept, with colons between.
+const OVERLAY: &str = "BACKSTOP_TEST_MOUNT_OVERLAY";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Writes problems into a file, a line each.
@@ -51,7 +54,8 @@ fn this_process_serves_a_mount_where_another_test_asks_for_one() {
     let served = DirStore::open(&repo_path).and_then(|store| {
         let repo = Repository::open(Arc::new(store), environment)?;
         let allow_other = std::env::var_os(ALLOW_OTHER).is_some();
-        let options = MountOptions { allow_other, ..MountOptions::default() };
+        let overlay = std::env::var(OVERLAY).ok().map(|text| overlay_of(&text));
+        let options = MountOptions { allow_other, overlay, ..MountOptions::default() };
         serve(repo, Some(&repo_path), &dir, &options, || log.line("ready"))
     });
     match served {
@@ -60,12 +64,20 @@ fn this_process_serves_a_mount_where_another_test_asks_for_one() {
     }
 }
 
+fn overlay_of(text: &str) -> OverlayOptions {
+    let parts: Vec<_> = text.split(':').collect();
+    let limit_bytes = parts[1].parse().ok();
+    OverlayOptions { dir: parts[0].into(), limit_bytes, keep: parts[2] == "true" }
+}
+
 /// Who serves, and for whom.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Way {
     pub(crate) allow_other: bool,
     /// Serve as this user and group, not as root.
     pub(crate) user: Option<u32>,
+    /// Disks can be written.
+    pub(crate) overlay: Option<OverlayOptions>,
 }
 
 /// A mount that is gone when the value is dropped, whatever happens.
@@ -103,6 +115,10 @@ impl Server {
         }
         if way.allow_other {
             command.env(ALLOW_OTHER, "1");
+        }
+        if let Some(OverlayOptions { dir, limit_bytes, keep }) = &way.overlay {
+            let limit = limit_bytes.map_or_else(String::new, |bytes| bytes.to_string());
+            command.env(OVERLAY, format!("{}:{limit}:{keep}", dir.display()));
         }
         let name = "server::this_process_serves_a_mount_where_another_test_asks_for_one";
         command.args(["--exact", name, "--nocapture"]).env(REPO, repo).env(DIR, dir).env(LOG, &log);

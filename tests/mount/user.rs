@@ -63,8 +63,8 @@ fn an_ordinary_user_mounts_for_itself_through_fusermount3() {
     place.back_up("vm", vec![disk_input("sda", &bytes)]);
     hand_over(&place);
     let _open = OpenDevice::new();
-    let way = Way { user: Some(USER), allow_other: false };
-    let mount = || Server::mount_as(&place.path("repo"), &place.mount_dir(), way);
+    let way = Way { user: Some(USER), ..Way::default() };
+    let mount = || Server::mount_as(&place.path("repo"), &place.mount_dir(), way.clone());
     for end in ["TERM", "fusermount3"] {
         let mut server = mount();
         let read = as_user("cat", server.path("vms/vm/latest/sda.raw"));
@@ -94,7 +94,7 @@ fn an_ordinary_user_lets_others_in_only_where_the_system_allows_it() {
     let _open = OpenDevice::new();
     let conf = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
     let is_allowed = conf.lines().any(|line| line.trim() == "user_allow_other");
-    let way = Way { user: Some(USER), allow_other: true };
+    let way = Way { user: Some(USER), allow_other: true, ..Way::default() };
     let mut server = Server::start(&place.path("repo"), &place.mount_dir(), way);
     if is_allowed {
         server.wait_for_log(|log| log.contains("ready"));
@@ -112,8 +112,8 @@ fn root_lets_others_in_only_when_asked() {
     fs::set_permissions(place.dir.path(), Permissions::from_mode(0o755)).unwrap();
     chown(place.dir.path(), Some(0), Some(0)).unwrap();
     for allow_other in [false, true] {
-        let way = Way { user: None, allow_other };
-        let server = Server::mount_as(&place.path("repo"), &place.mount_dir(), way);
+        let way = Way { allow_other, ..Way::default() };
+        let server = Server::mount_as(&place.path("repo"), &place.mount_dir(), way.clone());
         let read = as_user("cat", server.path("vms/vm/latest/sda.raw"));
         assert_eq!(read.status.success(), allow_other);
         assert_eq!(read.stdout == b"x", allow_other);

@@ -14,7 +14,7 @@ use backstop::prune::{PruneOptions, prune};
 use backstop::repo::Repository;
 use backstop::store::testing::{CountingStore, Damage, DamagingStore, MemoryStore};
 use backstop::store::{Published, Store};
-use backstop::vfs::{FileKind, Ino, TreeOptions};
+use backstop::vfs::{Access, FileKind, Ino, TreeOptions};
 
 use crate::support::{MIB, back_up_bytes, disk_input, new_repo, noise, options, watched};
 use crate::{names, open, read, tree, tree_with, walk};
@@ -201,7 +201,7 @@ fn what_is_no_directory_no_file_or_no_link_is_refused() {
     let invalid = |kind: ErrorKind| assert_eq!(kind, ErrorKind::Invalid);
     invalid(tree.lookup(disk, OsStr::new("x")).unwrap_err().kind());
     invalid(tree.open_directory(disk).unwrap_err().kind());
-    invalid(tree.open(Ino::ROOT).unwrap_err().kind());
+    invalid(tree.open(Ino::ROOT, Access::Read).unwrap_err().kind());
     invalid(tree.read_link(disk).unwrap_err().kind());
     assert_eq!(tree.attr(Ino(4711)).unwrap_err().kind(), ErrorKind::NotFound);
 }
