@@ -16,7 +16,7 @@ use backstop::ingest::source::{Extent, ExtentKind, ImageSource};
 use backstop::ingest::{BackupOptions, BackupRun, DiskInput, PointFacts};
 use backstop::prune::forget::{forget, undo};
 use backstop::prune::{PruneOptions, prune};
-use backstop::repo::{Environment, Registration, Repository, rebuild_index};
+use backstop::repo::{Environment, Registration, Repository, RestoreSession, rebuild_index};
 use backstop::store::Store;
 use backstop::store::testing::{MemoryStore, SeededChance};
 
@@ -46,8 +46,10 @@ pub(crate) enum Deed {
     },
     Forget(usize),
     Undo(usize),
-    /// Opens a restore point, and reads all of it.
+    /// Opens a restore point as a mount does, and reads all of it.
     Read(usize),
+    /// Reads a restore point to bring it back into the VM of that name.
+    Restore(&'static str, usize),
     RebuildIndex,
 }
 
@@ -68,6 +70,7 @@ impl fmt::Display for Deed {
             Self::Forget(_) => f.write_str("forget"),
             Self::Undo(_) => f.write_str("undo"),
             Self::Read(_) => f.write_str("mount"),
+            Self::Restore(vm, _) => write!(f, "restore into {vm}"),
             Self::RebuildIndex => f.write_str("rebuild-index"),
         }
     }
@@ -265,7 +268,14 @@ impl Stage {
             }
             Deed::Forget(point) => forget(repo, id(point)).map(|()| Done::Dropped(id(point))),
             Deed::Undo(point) => undo(repo, id(point)).map(|()| Done::Returned(id(point))),
-            Deed::Read(point) => self.read(repo, point).map(|()| Done::Nothing),
+            Deed::Read(point) => {
+                let _reading = Registration::reading(repo, SessionKind::Mount, id(point))?;
+                self.read(repo, point)
+            }
+            Deed::Restore(vm, point) => {
+                let _session = RestoreSession::begin(repo, vm, id(point))?;
+                self.read(repo, point)
+            }
             Deed::RebuildIndex => rebuild_index(repo, &Cancel::default()).map(|_| Done::Nothing),
             Deed::EndEarlier => {
                 begun.into_iter().for_each(BackupRun::abort);
@@ -274,21 +284,19 @@ impl Stage {
         }
     }
 
-    /// What is open is readable. That it is gone may be said before, not after.
-    fn read(&self, repo: &Repository, point: usize) -> Result<(), Error> {
-        let record = &self.points[point];
-        let _registration = Registration::reading(repo, SessionKind::Mount, record.id)?;
+    /// What is open is readable. That it is gone may be said before, not here.
+    fn read(&self, repo: &Repository, point: usize) -> Result<Done, Error> {
         let lost = |error: Error| {
             let kind =
                 if error.kind() == ErrorKind::NotFound { ErrorKind::Corrupt } else { error.kind() };
             Error::new(kind, "what is open cannot be read").because(error.chain())
         };
         let mut read = Vec::new();
-        for disk in &record.disks {
+        for disk in &self.points[point].disks {
             read.extend(read_back(repo, disk, true).map_err(lost)?);
         }
         match read == bytes_of(self.scene.points[point].1) {
-            true => Ok(()),
+            true => Ok(Done::Nothing),
             false => Err(Error::corrupt("wrong bytes were read")),
         }
     }
@@ -337,7 +345,9 @@ impl Stage {
         }
         let is_proper = match error.kind() {
             ErrorKind::Busy => !matches!(deed, Deed::Forget(_) | Deed::Read(_)),
-            ErrorKind::NotFound => matches!(deed, Deed::Forget(_) | Deed::Undo(_) | Deed::Read(_)),
+            ErrorKind::NotFound => {
+                matches!(deed, Deed::Forget(_) | Deed::Undo(_) | Deed::Read(_) | Deed::Restore(..))
+            }
             _ => false,
         };
         // Where something is missing, it is enough that nothing is lost.

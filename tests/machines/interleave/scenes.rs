@@ -4,7 +4,9 @@ use backstop::format::layout::Area;
 
 use super::explore::Bounds;
 use super::lies::Lie;
-use super::scene::Deed::{BackUp, EndEarlier, Forget, Inherit, Prune, Read, RebuildIndex, Undo};
+use super::scene::Deed::{
+    BackUp, EndEarlier, Forget, Inherit, Prune, Read, RebuildIndex, Restore, Undo,
+};
 use super::scene::{Deed, Scene};
 
 const PRUNE: Deed = Prune { waits: true };
@@ -48,6 +50,25 @@ const TWO_PRUNES: Scene = Scene {
 const LEFT_OVER: Scene =
     Scene { deeds: &[BRIEF_PRUNE, BackUp("new", &[1, 4]), EndEarlier, BRIEF_PRUNE], ..DEAD_PACK };
 
+/// Every command that there is a deed for.
+const ALL_AT_ONCE: Scene = Scene {
+    points: &[("old", &[1, 2]), ("gone", &[2, 6]), ("keep", &[1, 3])],
+    apart: 0,
+    dropped: &[1],
+    deeds: &[
+        BackUp("new", &[2, 4]),
+        Inherit("old", &[1, 2]),
+        Read(0),
+        Restore("keep", 2),
+        Forget(0),
+        Undo(1),
+        RebuildIndex,
+        PRUNE,
+        BRIEF_PRUNE,
+    ],
+    lies: &[],
+};
+
 /// A scene in which nothing may be lost, and how far the search goes.
 pub(crate) struct Whole {
     pub(crate) name: &'static str,
@@ -77,6 +98,16 @@ pub(crate) const WHOLE: &[Whole] = &[
         Scene { dropped: &[], deeds: &[Read(0), Forget(0), PRUNE], ..DEAD_PACK },
         2,
         0,
+    ),
+    whole(
+        "restore, backup of the VM, forget, prune",
+        Scene {
+            dropped: &[],
+            deeds: &[Restore("old", 0), BackUp("old", &[1, 4]), Forget(0), PRUNE],
+            ..DEAD_PACK
+        },
+        1,
+        1,
     ),
     whole("mount, prune of a sparse pack", Scene { deeds: &[Read(1), PRUNE], ..SPARSE_PACK }, 2, 0),
     whole(
@@ -118,6 +149,7 @@ pub(crate) const WHOLE: &[Whole] = &[
     ),
     whole("two prunes, forget, backup", TWO_PRUNES, 1, 0),
     whole("work left over", LEFT_OVER, 1, 0),
+    whole("all at once", ALL_AT_ONCE, 1, 1),
     // Without locks, nothing is lost that was there or was told. That all goes on is not promised.
     whole("two prunes without locks", Scene { lies: &[Lie::FreeLocks], ..TWO_PRUNES }, 1, 0),
     whole("two copies without locks", Scene { lies: &[Lie::FreeLocks], ..TWO_COPIES }, 2, 0),
