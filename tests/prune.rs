@@ -296,8 +296,15 @@ fn two_prunes_exclude_each_other() {
     let repo = new_repo(Arc::new(MemoryStore::new()));
     let held = repo.store().lock(&ObjectName::prune_lock(), &[]).unwrap();
     assert_eq!(prune(&repo, &options()).unwrap_err().kind(), ErrorKind::Busy);
+    let look = || prune(&repo, &PruneOptions { dry_run: true, ..options() });
+    assert!(look().is_ok(), "one that only looks goes beside it");
+    // The other one has deleted a pack since this one read the index.
+    back_up_bytes(&repo, "vm", &noise(MIB, 1)).unwrap();
+    let pack = *packs(&repo).iter().min().unwrap();
+    repo.store().delete(&ObjectName::pack(pack)).unwrap();
+    assert_eq!(look().unwrap_err().kind(), ErrorKind::Busy);
     drop(held);
-    run(&repo);
+    assert_eq!(look().unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 /// A disk whose last chunk has the bytes of a map node: marking it must not hide what is under it.

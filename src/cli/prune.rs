@@ -83,7 +83,11 @@ pub(super) fn run(run: &Run, args: &PruneArgs) -> Result<Exit> {
             "a prune writes a little before it deletes: free some room by other means, then run it \
              again",
         )?;
-    run.answer(&document(args, &report), &text(args, &report))?;
+    let mut waits_for = Vec::new();
+    for session in &report.waits_for {
+        waits_for.extend(repo.session_process(*session)?);
+    }
+    run.answer(&document(args, &report), &text(args, &report, &waits_for))?;
     Ok(Exit::Done)
 }
 
@@ -109,7 +113,7 @@ fn document<'a>(args: &PruneArgs, report: &'a PruneReport) -> PruneDocument<'a> 
     PruneDocument { prune }
 }
 
-fn text(args: &PruneArgs, report: &PruneReport) -> String {
+fn text(args: &PruneArgs, report: &PruneReport, waits_for: &[String]) -> String {
     let packs = |number, bytes| format!("{}, {}", count(number, "pack"), Size(bytes));
     let rewritten = |word| {
         let packs = count(report.compacted_packs, "pack");
@@ -136,11 +140,11 @@ fn text(args: &PruneArgs, report: &PruneReport) -> String {
         ]),
     }
     rows.push(("Not needed", format!("{} in packs that stay", Size(report.unneeded_bytes))));
-    fields(rows) + &next(args, report)
+    fields(rows) + &next(args, report, waits_for)
 }
 
-/// What is left to do.
-fn next(args: &PruneArgs, report: &PruneReport) -> String {
+/// What is left to do. `waits_for` are the processes that are still at work.
+fn next(args: &PruneArgs, report: &PruneReport, waits_for: &[String]) -> String {
     let mut text = String::new();
     if report.postponed_packs > 0 {
         let packs = count(report.postponed_packs, "pack");
@@ -149,6 +153,7 @@ fn next(args: &PruneArgs, report: &PruneReport) -> String {
     if !report.waits_for.is_empty() {
         let sessions = count(report.waits_for.len() as u64, "session");
         text += &format!("{sessions} at work may refer to what is to go; it is condemned\n");
+        waits_for.iter().for_each(|who| text += &format!("  {who}\n"));
     }
     text += match (args.dry_run, report.waits_for.is_empty(), report.postponed_packs) {
         (true, ..) => "nothing was changed\n",

@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::base::id::{PackId, PointId, SessionId};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::session::SessionKind;
 use crate::prune::condemn::{Batch, OwnLists};
 use crate::prune::copy::copy_needed;
@@ -25,7 +25,8 @@ use crate::prune::survey::Survey;
 use crate::prune::sweep::Sweep;
 use crate::prune::wait::{wait_for, waiting};
 use crate::repo::{
-    LentBallast, Registration, Repository, check_not_repaired, fence_dead_sessions, lock_prunes,
+    LentBallast, Registration, Repository, check_not_repaired, fence_dead_sessions, is_pruned,
+    lock_prunes,
 };
 
 /// Deletes what no restore point needs.
@@ -37,11 +38,23 @@ use crate::repo::{
 pub fn prune(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
     let began = Instant::now();
     let mut report = match options.dry_run {
-        true => Survey::look(repo, None, options)?.report(repo)?,
+        true => look(repo, options)?,
         false => run(repo, options)?,
     };
     report.duration_ms = began.elapsed().as_millis() as u64;
     Ok(report)
+}
+
+/// What a run would do. Beside another prune it cannot be told what is missing from what that prune
+/// has deleted.
+fn look(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
+    let looked = Survey::look(repo, None, options).and_then(|survey| survey.report(repo));
+    match looked {
+        Err(error) if error.kind() == ErrorKind::Corrupt && is_pruned(repo)? => {
+            Err(Error::new(ErrorKind::Busy, "another prune is running").because(error))
+        }
+        looked => looked,
+    }
 }
 
 fn run(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {

@@ -43,6 +43,11 @@ pub fn lock_prunes(repo: &Repository) -> Result<Box<dyn Held>> {
     lock_for(repo, SessionKind::Prune, &ObjectName::prune_lock(), "prune")
 }
 
+/// Whether a prune is at work.
+pub fn is_pruned(repo: &Repository) -> Result<bool> {
+    repo.store().is_held(&ObjectName::prune_lock())
+}
+
 fn lock_for(
     repo: &Repository,
     kind: SessionKind,

@@ -1,5 +1,6 @@
-//! Who has a VM: one backup of it at a time, or one restore into it.
+//! Who has a VM, one backup of it at a time or one restore into it; and whose a session is.
 
+use crate::base::id::SessionId;
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::ObjectName;
@@ -23,6 +24,14 @@ impl Repository {
         let store = &**self.store();
         let is_held = store.is_held(&lock)?;
         Ok(is_held.then(|| read(store, &lock)))
+    }
+
+    /// Which process a session is, for people; none if it has ended.
+    pub fn session_process(&self, session: SessionId) -> Result<Option<String>> {
+        let name = ObjectName::session(session);
+        let store = &**self.store();
+        let is_held = store.is_held(&name)?;
+        Ok(is_held.then(|| read(store, &name).who))
     }
 }
 

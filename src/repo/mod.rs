@@ -17,7 +17,7 @@ mod segments;
 mod session;
 mod stats;
 
-pub use alone::{Alone, check_not_repaired, lock_prunes};
+pub use alone::{Alone, check_not_repaired, is_pruned, lock_prunes};
 pub use condemned::{CondemnedList, condemned_lists, condemned_packs};
 pub use environment::Environment;
 pub use holder::VmHolder;

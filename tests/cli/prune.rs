@@ -71,6 +71,7 @@ fn a_prune_goes_on_without_a_backup_that_runs_and_a_later_one_finishes() {
     let before = pack_bytes(&lab);
     let text = lab.run(["prune", "--wait", "0s"]).expect(0).stdout;
     assert!(text.contains("1 session at work may refer to what is to go"), "{text}");
+    assert!(text.contains(&format!("\n  process {} on ", stream.id())), "{text}");
     assert!(text.contains("next: backstop prune"), "{text}");
     assert_eq!(pack_bytes(&lab), before);
     let refused = lab.run(["forget", "--undo", &id]).expect(5);

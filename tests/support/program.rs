@@ -149,6 +149,10 @@ impl Stream {
         self.child.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         signal(&self.child, name);
     }
