@@ -16,7 +16,7 @@ use crate::index::lookup::Index;
 use crate::point;
 use crate::prune::census::is_there;
 use crate::prune::retention::{PointFacts, Policy, Reason};
-use crate::prune::walk::{Visitor, walk_map};
+use crate::prune::walk::{Visitor, Walk};
 use crate::repo::{
     LentBallast, Registration, Repository, check_not_repaired, condemned_lists, condemned_packs,
 };
@@ -155,9 +155,8 @@ fn prove_whole(repo: &Repository, record: &PointRecord, condemned: &HashSet<Pack
     let reader = repo.reader()?;
     let index = reader.index();
     let mut proof = Proof { index: &index, condemned, seen: HashSet::new() };
-    record.maps().try_for_each(|map| {
-        walk_map(&*reader, map.root, ChunkGrid::new(map.size_bytes), &mut proof)
-    })
+    let mut walk = Walk::new(&*reader, &mut proof);
+    record.maps().try_for_each(|map| walk.map(map.root, ChunkGrid::new(map.size_bytes)))
 }
 
 struct Proof<'a> {

@@ -6,11 +6,11 @@ use crate::base::cancel::Cancel;
 use crate::base::id::ChunkId;
 use crate::base::units::ChunkGrid;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::commit::PointRecord;
+use crate::format::commit::{MapRef, PointRecord};
 use crate::format::layout::ObjectName;
 use crate::index::lookup::Index;
 use crate::index::marks::{Marked, Marks};
-use crate::prune::walk::{Visitor, walk_map};
+use crate::prune::walk::{Visitor, Walk};
 use crate::repo::Repository;
 
 /// An index, with marks on what is needed.
@@ -19,7 +19,8 @@ pub(super) struct Live {
     pub(super) marks: Marks,
 }
 
-/// Marks what `points` need. Nodes that several of them share are walked once.
+/// Marks what `points` need. Nodes that several of them share are walked once, and of a node that
+/// follows another one in its place only what is different is looked up.
 ///
 /// Memory: two bits for each entry of the index. A node that cannot be read, a chunk that the index
 /// does not know, and an index that is not whole are errors: what they hide might be deleted.
@@ -33,14 +34,21 @@ pub(super) fn mark(repo: &Repository, points: &[PointRecord], cancel: &Cancel) -
     repo.monitor().phase("marking", None);
     let (marks, walked) = (index.no_marks(), index.no_marks());
     let mut marker = Marker { index: &index, marks, walked, cancel };
-    for point in points {
-        for map in point.maps() {
-            let walk = walk_map(&*reader, map.root, ChunkGrid::new(map.size_bytes), &mut marker);
-            walk.map_err(|error| unknown_needs(point, error))?;
-        }
+    let mut walk = Walk::new(&*reader, &mut marker);
+    for (point, map) in in_order(points) {
+        let walked = walk.map(map.root, ChunkGrid::new(map.size_bytes));
+        walked.map_err(|error| unknown_needs(point, error))?;
     }
     let marks = marker.marks;
     Ok(Live { index, marks })
+}
+
+/// All maps, those of one disk after each other from the oldest to the newest.
+fn in_order(points: &[PointRecord]) -> Vec<(&PointRecord, MapRef<'_>)> {
+    let of_point = |point| PointRecord::maps(point).map(move |map| (point, map));
+    let mut maps: Vec<_> = points.iter().flat_map(of_point).collect();
+    maps.sort_by_key(|(point, map)| (&point.vm, map.name, point.sequence));
+    maps
 }
 
 fn unknown_needs(point: &PointRecord, error: Error) -> Error {

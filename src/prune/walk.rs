@@ -1,33 +1,34 @@
 //! Walks disk maps node by node, and passes over what several of them share.
 
+use std::sync::Arc;
+
+use crate::base::cache::BoundedCache;
 use crate::base::id::ChunkId;
 use crate::base::limits::MAP_FANOUT;
 use crate::base::units::ChunkGrid;
 use crate::diskmap::NodeSource;
 use crate::error::{Error, Result};
+use crate::format::mapnode::MapNode;
+
+/// Nodes that a walk remembers: up to 17 MiB, which reach 512 GiB of disk.
+const NODES_KEPT: usize = 2048;
 
 /// Told of what a walk meets.
 pub(super) trait Visitor {
     /// A node of a map. Whether it is new; what lies under one that is not is passed over.
     fn node(&mut self, node: ChunkId) -> Result<bool>;
-    /// A chunk of a disk.
+    /// A chunk of a disk. One that a map before had in the same place may be left out.
     fn chunk(&mut self, chunk: ChunkId) -> Result<()>;
 }
 
-/// Visits every node and chunk of the map with that root of a disk of `grid`.
-///
-/// A node that cannot be read, or that does not fit its place, ends the walk: what lies under it is
-/// not known.
-pub(super) fn walk_map(
-    nodes: &dyn NodeSource,
-    root: ChunkId,
-    grid: ChunkGrid,
-    visitor: &mut dyn Visitor,
-) -> Result<()> {
-    let place = Place { id: root, level: grid.map_levels() - 1, first: 0 };
-    // A root is looked at in any case: a disk of another length may have its node elsewhere.
-    let is_new = visitor.node(root)?;
-    walk_node(nodes, place, grid, is_new, visitor)
+/// Visits maps, best those of one disk one after the other: two nodes that follow each other in one
+/// place differ in what a backup changed, and only that is visited again.
+pub(super) struct Walk<'a> {
+    nodes: &'a dyn NodeSource,
+    visitor: &'a mut dyn Visitor,
+    /// Of each place, by level and first chunk, the node that was walked there last: the visitor
+    /// knows everything that it names.
+    last: BoundedCache<(u8, u64), Arc<MapNode>>,
 }
 
 #[derive(Clone, Copy)]
@@ -38,31 +39,46 @@ struct Place {
     first: u64,
 }
 
-fn walk_node(
-    nodes: &dyn NodeSource,
-    place: Place,
-    grid: ChunkGrid,
-    is_new: bool,
-    visitor: &mut dyn Visitor,
-) -> Result<()> {
-    let node = nodes.node(place.id)?;
-    let span = (MAP_FANOUT as u64).pow(place.level.into());
-    let last =
-        node.present().last().map_or(place.first, |(slot, _)| place.first + slot as u64 * span);
-    if node.level() != place.level || last >= grid.chunk_count().max(1) {
-        return Err(Error::corrupt("a disk map node is out of place").chunk(place.id));
+impl<'a> Walk<'a> {
+    pub(super) fn new(nodes: &'a dyn NodeSource, visitor: &'a mut dyn Visitor) -> Self {
+        Self { nodes, visitor, last: BoundedCache::new(NODES_KEPT) }
     }
-    if !is_new {
-        return Ok(());
+
+    /// Visits every node and chunk of the map with that root of a disk of `grid`.
+    ///
+    /// A node that cannot be read, or that does not fit its place, ends the walk: what lies under
+    /// it is not known.
+    pub(super) fn map(&mut self, root: ChunkId, grid: ChunkGrid) -> Result<()> {
+        let place = Place { id: root, level: grid.map_levels() - 1, first: 0 };
+        // A root is looked at in any case: a disk of another length may have its node elsewhere.
+        let is_new = self.visitor.node(root)?;
+        self.node(place, grid, is_new)
     }
-    for (slot, id) in node.present() {
-        if place.level == 0 {
-            visitor.chunk(id)?;
-        } else if visitor.node(id)? {
-            let first = place.first + slot as u64 * span;
-            let child = Place { id, level: place.level - 1, first };
-            walk_node(nodes, child, grid, true, visitor)?;
+
+    fn node(&mut self, place: Place, grid: ChunkGrid, is_new: bool) -> Result<()> {
+        let node = self.nodes.node(place.id)?;
+        let span = (MAP_FANOUT as u64).pow(place.level.into());
+        let last =
+            node.present().last().map_or(place.first, |(slot, _)| place.first + slot as u64 * span);
+        if node.level() != place.level || last >= grid.chunk_count().max(1) {
+            return Err(Error::corrupt("a disk map node is out of place").chunk(place.id));
         }
+        if !is_new {
+            return Ok(());
+        }
+        let before = self.last.get(&(place.level, place.first));
+        for (slot, id) in node.present() {
+            if before.as_ref().is_some_and(|before| before.child(slot) == Some(id)) {
+                continue;
+            }
+            if place.level == 0 {
+                self.visitor.chunk(id)?;
+            } else if self.visitor.node(id)? {
+                let first = place.first + slot as u64 * span;
+                self.node(Place { id, level: place.level - 1, first }, grid, true)?;
+            }
+        }
+        self.last.put((place.level, place.first), node, 1);
+        Ok(())
     }
-    Ok(())
 }
