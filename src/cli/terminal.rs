@@ -85,6 +85,21 @@ impl Terminal {
             None => phase.to_owned(),
         }
     }
+
+    fn new_bar(&self, name: &str, total_bytes: Option<u64>) -> ProgressBar {
+        let (bar, template) = match (total_bytes, &self.part) {
+            (Some(total), None) => (ProgressBar::new(total), KNOWN_LENGTH),
+            (Some(total), Some(_)) => (ProgressBar::new(total), PART_OF_KNOWN_LENGTH),
+            (None, _) => (ProgressBar::new_spinner(), UNKNOWN_LENGTH),
+        };
+        let bar = self.shared.bars.add(bar);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("##-"));
+        }
+        bar.set_message(printable(&self.title(name)));
+        bar.enable_steady_tick(TICK);
+        bar
+    }
 }
 
 impl Drop for Terminal {
@@ -128,23 +143,6 @@ impl Monitor for Terminal {
 
     fn part(&self, name: &str) -> Option<Arc<dyn Monitor>> {
         Some(Arc::new(Self::of(Arc::clone(&self.shared), Some(name.to_owned()))))
-    }
-}
-
-impl Terminal {
-    fn new_bar(&self, name: &str, total_bytes: Option<u64>) -> ProgressBar {
-        let (bar, template) = match (total_bytes, &self.part) {
-            (Some(total), None) => (ProgressBar::new(total), KNOWN_LENGTH),
-            (Some(total), Some(_)) => (ProgressBar::new(total), PART_OF_KNOWN_LENGTH),
-            (None, _) => (ProgressBar::new_spinner(), UNKNOWN_LENGTH),
-        };
-        let bar = self.shared.bars.add(bar);
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("##-"));
-        }
-        bar.set_message(printable(&self.title(name)));
-        bar.enable_steady_tick(TICK);
-        bar
     }
 }
 
