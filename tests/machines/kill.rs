@@ -10,15 +10,22 @@ use crate::stage::Stage;
 use crate::told::Broken;
 
 /// Places per command in the suite.
-const SHORT: usize = 16;
+const SHORT: usize = 12;
 
-/// Runs the act under a plan, holds the repository to what was told, and lets work go on.
-/// Returns whether the process was killed.
-fn survive(stage: &Stage, preload: &Preload, act: &Act, plan: Plan<'_>) -> Result<bool, Broken> {
+/// Runs the act under a plan, has a look at what it left, holds the repository to what was told,
+/// and lets work go on. Returns whether the process was killed.
+pub(crate) fn survive(
+    stage: &Stage,
+    preload: &Preload,
+    act: &Act,
+    plan: Plan<'_>,
+    look: impl FnOnce(),
+) -> Result<bool, Broken> {
     let mut told = stage.set(act);
     let mut command = stage.command(act);
     preload.arm(&mut command, &stage.lab.path(""), plan);
     let ended = stage.note(act, &command.output().unwrap(), &mut told)?;
+    look();
     if let Ended::Failed(kind) = &ended {
         return Err(format!("the run was not killed and failed: {kind}"));
     }
@@ -34,13 +41,13 @@ fn a_kill_before_any_call_loses_nothing_and_stands_in_nobody_s_way() {
     let stage = Stage::new(None);
     let preload = Preload::build();
     for act in ACTS {
-        let counted = survive(&stage, &preload, act, Plan::only_counting(ALL_CALLS));
+        let counted = survive(&stage, &preload, act, Plan::only_counting(ALL_CALLS), || ());
         assert_eq!(counted, Ok(false));
         let calls = preload.calls();
         let mut kills = 0;
         for at in places(calls.len(), SHORT) {
             let plan = Plan { calls: ALL_CALLS, at, times: 1, fault: Fault::Kill };
-            let survived = survive(&stage, &preload, act, plan);
+            let survived = survive(&stage, &preload, act, plan, || ());
             let is_killed = survived.unwrap_or_else(|broken| {
                 panic!("{} killed before call {at} of {calls}: {broken}", act.name)
             });

@@ -13,6 +13,7 @@ mod kill;
 mod onlooker;
 mod power;
 mod preload;
+mod rows;
 mod scale;
 mod soak;
 mod stage;

@@ -8,7 +8,7 @@ fn from_environment<T: FromStr>(name: &str) -> Option<T> {
 }
 
 /// Whether everything is to be done.
-pub(crate) fn is_long() -> bool {
+fn is_long() -> bool {
     from_environment::<u8>("BACKSTOP_MACHINES_LONG") == Some(1)
 }
 
@@ -23,8 +23,9 @@ pub(crate) fn seed() -> u64 {
     from_environment("BACKSTOP_MACHINES_SEED").unwrap_or(1)
 }
 
-/// All places of `1..=count`, or in the suite `short` of them, evenly spread.
+/// All places of `1..=count`, or in the suite `short` of them, or as many as were asked for, evenly
+/// spread.
 pub(crate) fn places(count: usize, short: usize) -> Vec<usize> {
-    let chosen = if is_long() { count } else { short.min(count) };
+    let chosen = runs(short, count).min(count);
     (0..chosen).map(|n| 1 + n * count / chosen).collect()
 }

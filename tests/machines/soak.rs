@@ -24,8 +24,10 @@ use crate::told::{Broken, Told, next_disk, prune_options, said};
 const VMS: [&str; 4] = ["web", "db", "mail", "dns"];
 /// Rounds between two looks at everything.
 const ROUNDS_PER_LOOK: usize = 12;
-/// Beyond so many restore points one is dropped in every round.
+/// Beyond so many restore points more are dropped than are made.
 const POINTS_MAX: usize = 12;
+/// So many at once then.
+const DROPPED_AT_ONCE: usize = 3;
 /// Commands that change no restore point.
 const OTHERS: &[&[&str]] = &[
     &["scrub", "--level", "list"],
@@ -66,7 +68,7 @@ enum Change {
     Nothing,
     /// Stores this disk.
     Adds(Vec<u8>),
-    Drops(PointId),
+    Drops(Vec<PointId>),
     Returns(PointId),
 }
 
@@ -105,10 +107,10 @@ impl Soak {
 
     /// Drops a restore point, or brings one back, or makes room.
     fn start_upkeep(&mut self) -> Running {
-        let there: Vec<_> = self.told.promised().copied().collect();
+        let mut there: Vec<_> = self.told.promised().copied().collect();
         let is_many = there.len() > POINTS_MAX;
-        match self.dice.below(3) {
-            0 if !is_many && !self.dropped.is_empty() => {
+        match self.dice.below(4) {
+            0 if !self.dropped.is_empty() => {
                 let point = self.dropped.swap_remove(self.dice.below(self.dropped.len()));
                 self.told.in_doubt(point);
                 self.start(&["forget", "--undo", &point.to_string()], Change::Returns(point))
@@ -116,9 +118,13 @@ impl Soak {
             1 if !is_many => self.start(&["prune", "--wait", "2s"], Change::Nothing),
             _ if there.is_empty() => self.start_other(),
             _ => {
-                let point = there[self.dice.below(there.len())];
-                self.told.in_doubt(point);
-                self.start(&["forget", &point.to_string()], Change::Drops(point))
+                let count = if is_many { DROPPED_AT_ONCE } else { 1 };
+                let pick = |_| there.swap_remove(self.dice.below(there.len()));
+                let points: Vec<_> = (0..count).map(pick).collect();
+                points.iter().for_each(|point| self.told.in_doubt(*point));
+                let names: Vec<_> = points.iter().map(PointId::to_string).collect();
+                let args = ["forget"].into_iter().chain(names.iter().map(String::as_str));
+                self.start(&args.collect::<Vec<_>>(), Change::Drops(points))
             }
         }
     }
@@ -142,10 +148,10 @@ impl Soak {
             Some(Ended::Done(document)) => match change {
                 Change::Nothing => {}
                 Change::Adds(disk) => self.told.committed(id_of(&document), &disk),
-                Change::Drops(point) => {
-                    self.counts.dropped += 1;
-                    self.told.dropped(point);
-                    self.dropped.push(point);
+                Change::Drops(points) => {
+                    self.counts.dropped += points.len();
+                    points.iter().for_each(|point| self.told.dropped(*point));
+                    self.dropped.extend(points);
                 }
                 Change::Returns(point) => {
                     self.counts.brought_back += 1;
