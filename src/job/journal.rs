@@ -39,6 +39,12 @@ impl Journal {
         let _known = self.vm.set(vm);
     }
 
+    /// The id of the VM, once there is one.
+    #[must_use]
+    pub fn vm_id(&self) -> Option<&str> {
+        self.vm.get().map(String::as_str)
+    }
+
     /// A backup is about to begin, or has begun.
     pub fn backup(&self, id: &str) -> Result<()> {
         self.note(EngineThing::Backup, id, None)

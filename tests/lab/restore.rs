@@ -213,6 +213,23 @@ fn a_restore_that_fails_half_way_leaves_the_engine_as_it_was() {
 }
 
 #[test]
+fn a_daemon_that_dies_and_comes_back_in_a_restore_costs_no_byte() {
+    let Some(lab) = Lab::start("daemons that die in restores") else { return };
+    let vm = lab.noisy_vm("source", 4);
+    lab.back_up(&vm, &[]);
+    let truth = lab.digest(&vm.disks[0]);
+    let child = lab.start_restore(&vm, &[]);
+    lab.order("kill", &json!({"what": "imageio-v4"}));
+    sleep(Duration::from_millis(700));
+    lab.order("restart", &json!({"what": "imageio-v4"}));
+    let ran = ended(child).expect(0).json();
+    lab.calm_down();
+    let restored = &ran["restore"];
+    assert_eq!(lab.digest(restored["disk_id"].as_str().unwrap()), truth);
+    assert_eq!(restored["is_verified"], true);
+}
+
+#[test]
 fn a_restore_and_a_backup_of_one_vm_exclude_each_other_and_an_interrupt_takes_all_back() {
     let Some(lab) = Lab::start("restores beside backups") else { return };
     let vm = lab.noisy_vm("shared", 4);

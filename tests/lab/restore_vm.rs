@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::lab::Lab;
 use crate::restore::put;
-use crate::support::Ran;
-use crate::vm::{Vm, ended};
+use crate::support::{Ran, wait_until};
+use crate::vm::{PATIENCE, Vm, ended};
 
 impl Lab {
     fn restore_vm(&self, args: &[&str]) -> Ran {
@@ -183,6 +183,38 @@ fn a_vm_that_fails_half_way_leaves_the_engine_as_it_was() {
     lab.calm_down();
     assert!(ran.code != 0 && ran.stdout.contains("cancelled"), "{ran:?}");
     lab.assert_as_before(&before, "interrupted");
+}
+
+#[test]
+fn a_vm_that_is_whole_keeps_its_disks_though_the_last_answer_is_lost() {
+    let Some(lab) = Lab::start("VMs and lost answers") else { return };
+    let vm = lab.noisy_vm("source", 2);
+    lab.back_up(&vm, &[]);
+    let lost =
+        json!({"method": "PUT", "path": "/vms/[^/]*$", "after": true, "status": 502, "count": 99});
+    lab.order("fail-requests", &lost);
+    let restored = lab.restore_vm(&["source@latest", "--name", "told"]).expect(0).json();
+    assert_same_disks(&lab, &restored["restore"], &vm);
+    // And now the engine does not say what has become of the VM, either.
+    let args = ["restore", "vm", "source@latest", "--name", "untold", "--json"];
+    let child = lab.command(&args).spawn().unwrap();
+    let untold = || {
+        let state = lab.state();
+        let mut all = state["vms"].as_object().unwrap().values();
+        all.find(|vm| vm["name"] == "untold").cloned()
+    };
+    let is_whole = || untold().is_some_and(|vm| !vm["comment"].to_string().contains("backstop"));
+    assert!(wait_until(PATIENCE, is_whole), "the VM does not come to be whole");
+    let mute = json!({"method": "GET", "path": "/vms/[^/]*$", "status": 400, "detail": "[No.]"});
+    lab.order("fail-requests", &mute);
+    let ran = ended(child);
+    lab.order("clear-faults", &json!({}));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let whole = untold().unwrap();
+    let attached = whole["_attachments"].as_object().unwrap();
+    assert_eq!(attached.len(), 1);
+    assert!(attached.keys().all(|id| lab.digest(id) == lab.digest(&vm.disks[0])));
+    assert_eq!(lab.run(&["doctor", "--json"]).json()["leftovers"], json!([]));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::job::restore::disk::{attachment, plan};
 use crate::job::restore::upload::{Destination, Uploaded};
 use crate::ovirt::backup::tag::Tag;
 use crate::ovirt::restore::{
-    DiskPlan, Places, VmPlan, VmWishes, attach, blank, create_vm, plan_vm, release_vm,
+    DiskPlan, Places, VmPlan, VmWishes, attach, blank, create_vm, is_attached, plan_vm, release_vm,
     remove_tagged, set_nics, vm_named,
 };
 use crate::ovirt::wire::{FromOvf, IdRef, NewVm, VmChange};
@@ -180,10 +180,11 @@ impl Making<'_> {
             comment: config.vm.text(&["comment"]).unwrap_or_default().to_owned(),
             delete_protected: config.vm.is_true("delete_protected"),
         };
-        release_vm(to.engine, &id, &change)?;
-        // Notes of disks that a VM has say nothing; that of the VM goes last.
-        self.disks.iter().try_for_each(|plan| journal.done(&plan.id))?;
-        journal.done(self.name)?;
+        // An interrupt comes too late here.
+        release_vm(&to.firm(), &id, &change)?;
+        // Notes about a whole VM and what it has say nothing: one that stays does no harm.
+        let noted = self.disks.iter().try_for_each(|plan| journal.done(&plan.id));
+        to.tell(noted.and_then(|()| journal.done(self.name)));
         Ok(RestoredVm {
             id,
             name: self.name.to_owned(),
@@ -213,13 +214,22 @@ impl Making<'_> {
     }
 
     /// Removes the VM and then the disks. What cannot be removed stays written down.
+    ///
+    /// If the engine made the last change and could not say so, the VM is whole and has its disks:
+    /// both stay.
     fn take_back(&self) {
         let Self { to, journal, .. } = self;
-        let removed = remove_tagged(&to.firm(), self.name, self.tag);
-        let is_gone = removed.is_ok();
+        let engine = to.firm();
+        let removed = remove_tagged(&engine, self.name, self.tag);
+        let is_over = removed.is_ok();
         to.tell(removed.and_then(|()| journal.done(self.name)));
-        if is_gone {
-            self.disks.iter().for_each(|plan| to.take_back(journal, &plan.id));
+        for plan in self.disks.iter().filter(|_| is_over) {
+            let vm = journal.vm_id();
+            match vm.map_or(Ok(false), |vm| is_attached(&engine, vm, &plan.id)) {
+                Ok(true) => to.tell(journal.done(&plan.id)),
+                Ok(false) => to.take_back(journal, &plan.id),
+                Err(error) => to.tell(Err(error)),
+            }
         }
     }
 }
