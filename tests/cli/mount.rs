@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::Child;
 use std::time::Duration;
 
@@ -62,14 +62,49 @@ fn a_mount_answers_with_one_document_and_ends_when_it_is_unmounted() {
         return;
     }
     let lab = Lab::new();
-    let (child, text) = mount(&lab, &["--json", "--cache", "32MiB"], 9);
-    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_promised("### `backstop mount`", std::slice::from_ref(&document));
-    assert_eq!(document["mount"]["mountpoint"], "mnt");
-    assert_eq!(document["mount"]["cache_bytes"], 32 * MIB);
-    let unmounted = std::process::Command::new("umount").arg(lab.path("mnt")).status().unwrap();
-    assert!(unmounted.success());
+    let answer = |more: &[&str], lines: usize| {
+        let (child, text) = mount(&lab, &[&["--json"], more].concat(), lines);
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let unmounted = std::process::Command::new("umount").arg(lab.path("mnt")).status().unwrap();
+        assert!(unmounted.success());
+        wait(child, PATIENCE).expect(0);
+        document
+    };
+    let plain = answer(&["--cache", "32MiB"], 10);
+    assert_eq!(plain["mount"]["mountpoint"], "mnt");
+    assert_eq!(plain["mount"]["cache_bytes"], 32 * MIB);
+    assert!(plain["mount"]["overlay"].is_null());
+    fs::create_dir(lab.path("over")).unwrap();
+    let more = ["--writable", "--overlay", "over", "--overlay-limit", "5MiB", "--keep"];
+    let writable = answer(&more, 14);
+    let overlay = &writable["mount"]["overlay"];
+    assert_eq!((&overlay["limit_bytes"], &overlay["kept"]), (&(5 * MIB).into(), &true.into()));
+    assert_promised("### `backstop mount`", &[plain, writable]);
+}
+
+#[test]
+fn a_disk_is_written_only_where_that_was_asked_for() {
+    if !can_mount("a_disk_is_written_only_where_that_was_asked_for") {
+        return;
+    }
+    let lab = Lab::new();
+    let bytes = noise(MIB + 5, 1);
+    lab.back_up("web", &bytes);
+    let disk = lab.path("mnt/vms/web/latest/disk.raw");
+    let write =
+        |disk| File::options().write(true).open(disk).and_then(|mut file| file.write_all(b"new"));
+    let (child, _) = mount(&lab, &[], 2);
+    assert_eq!(write(&disk).unwrap_err().kind(), io::ErrorKind::ReadOnlyFilesystem);
+    signal(&child, "INT");
     wait(child, PATIENCE).expect(0);
+    let (child, text) = mount(&lab, &["--writable"], 3);
+    assert!(text.contains("ends with this"), "{text}");
+    write(&disk).unwrap();
+    assert!(fs::read(&disk).unwrap() == [b"new".as_slice(), &bytes[3..]].concat());
+    signal(&child, "INT");
+    wait(child, PATIENCE).expect(0);
+    lab.run(["mount", "mnt", "--writable", "--overlay", "missing"]).expect(2);
+    lab.run(["mount", "mnt", "--keep"]).expect(2);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn options_and_space_are_what_the_page_says() {
     let Some(place) = Place::new("options_and_space_are_what_the_page_says") else { return };
     place.back_up("vm", vec![disk_input("sda", b"x")]);
     let server = place.mount();
-    says("The mount is read-only, without device files and set-user-id programs");
+    says("The mount is read-only unless `--writable` says otherwise, and without device files");
     let table = fs::read_to_string("/proc/self/mounts").unwrap();
     let dir = place.mount_dir();
     let line = table.lines().find(|line| line.split(' ').nth(1) == dir.to_str()).unwrap();
