@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::base::id::{ChunkId, PointId};
+use crate::cli::config::EngineConfig;
 use crate::cli::engine_arg::open_engine;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Advise, Result};
@@ -15,9 +16,12 @@ use crate::cli::transfer_arg::TransferArgs;
 use crate::error::{Error, ErrorKind};
 use crate::format::commit::{DiskRecord, PointRecord};
 use crate::job::restore::{Destination, DiskToVm, RestoredDisk, Uploaded, restore_disk_to_vm};
+use crate::job::transfer::TransferSettings;
 use crate::ovirt::backup::abilities::Abilities;
+use crate::ovirt::client::Engine;
 use crate::ovirt::wire::DiskFormat;
 use crate::point::PointSelector;
+use crate::repo::Repository;
 use crate::restore::RestoreOptions;
 
 /// Options of a disk that becomes one of a VM.
@@ -125,6 +129,34 @@ impl<'a> UploadedDocument<'a> {
     }
 }
 
+/// What to do when an engine refuses a user.
+pub(super) const ADVICE: &str = "check user, password and permissions with `backstop engine test`";
+
+/// The way from a repository to an engine.
+pub(super) struct EngineWay {
+    engine: Engine,
+    abilities: Abilities,
+    transfer: TransferSettings,
+    restore: RestoreOptions,
+}
+
+impl EngineWay {
+    /// Finds out what the engine can do.
+    pub(super) fn open(run: &Run, config: &EngineConfig, transfer: &TransferArgs) -> Result<Self> {
+        let transfer = transfer.settings(config)?;
+        let cancel = run.cancel_on_signal()?;
+        let restore = RestoreOptions { threads: default_threads(), force: false, cancel };
+        let engine = open_engine(run, config)?;
+        let abilities = Abilities::ask(&engine).advise(ErrorKind::Denied, ADVICE)?;
+        Ok(Self { engine, abilities, transfer, restore })
+    }
+
+    pub(super) fn to<'a>(&'a self, repo: &'a Repository) -> Destination<'a> {
+        let Self { engine, abilities, transfer, restore } = self;
+        Destination { engine, repo, abilities: *abilities, transfer, restore }
+    }
+}
+
 impl ToVmArgs {
     pub(super) fn run(&self, run: &Run, point: &PointSelector, disk: &str) -> Result<Exit> {
         let config = run.engine_config()?;
@@ -132,21 +164,9 @@ impl ToVmArgs {
         let point = repo.find_point(point)?;
         let disk = find_disk(&point, disk)?;
         tell_what_is_missing(run, &point);
-        let transfer = self.transfer.settings(&config)?;
-        let cancel = run.cancel_on_signal()?;
-        let restore = RestoreOptions { threads: default_threads(), force: false, cancel };
-        let engine = open_engine(run, &config)?;
-        let advice = "check user, password and permissions with `backstop engine test`";
-        let abilities = Abilities::ask(&engine).advise(ErrorKind::Denied, advice)?;
-        let to = Destination {
-            engine: &engine,
-            repo: &repo,
-            abilities,
-            transfer: &transfer,
-            restore: &restore,
-        };
-        let restored = restore_disk_to_vm(&to, &point, disk, &self.wanted())
-            .advise(ErrorKind::Denied, advice)
+        let way = EngineWay::open(run, &config, &self.transfer)?;
+        let restored = restore_disk_to_vm(&way.to(&repo), &point, disk, &self.wanted())
+            .advise(ErrorKind::Denied, ADVICE)
             .advise(ErrorKind::NotFound, "see what the engine shows, and name it by an option")
             .advise(ErrorKind::Full, "name another one by --storage-domain, or make room there")
             .advise(ErrorKind::Cancelled, "nothing of the run is left on the engine")?;

@@ -3,22 +3,19 @@
 use serde::Serialize;
 
 use crate::base::id::PointId;
-use crate::cli::engine_arg::open_engine;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Advise, Failure, Result};
 use crate::cli::output::{Column, table};
 use crate::cli::point_document::point_name;
-use crate::cli::repo_arg::{Run, default_threads};
-use crate::cli::restore_to_vm::{UploadedDocument, tell_what_is_missing};
+use crate::cli::repo_arg::Run;
+use crate::cli::restore_to_vm::{ADVICE, EngineWay, UploadedDocument, tell_what_is_missing};
 use crate::cli::size::Size;
 use crate::cli::transfer_arg::TransferArgs;
 use crate::error::ErrorKind;
 use crate::format::commit::PointRecord;
-use crate::job::restore::{Destination, RestoredVm, restore_vm};
-use crate::ovirt::backup::abilities::Abilities;
+use crate::job::restore::{RestoredVm, restore_vm};
 use crate::ovirt::restore::{Macs, VmWishes};
 use crate::point::PointSelector;
-use crate::restore::RestoreOptions;
 
 /// Restore a restore point as a new VM of the engine
 ///
@@ -111,21 +108,9 @@ pub(super) fn run(run: &Run, args: &RestoreVmArgs) -> Result<Exit> {
     let repo = run.open_repo()?;
     let point = repo.find_point(&args.point)?;
     tell_what_is_missing(run, &point);
-    let transfer = args.transfer.settings(&config)?;
-    let cancel = run.cancel_on_signal()?;
-    let restore = RestoreOptions { threads: default_threads(), force: false, cancel };
-    let engine = open_engine(run, &config)?;
-    let advice = "check user, password and permissions with `backstop engine test`";
-    let abilities = Abilities::ask(&engine).advise(ErrorKind::Denied, advice)?;
-    let to = Destination {
-        engine: &engine,
-        repo: &repo,
-        abilities,
-        transfer: &transfer,
-        restore: &restore,
-    };
-    let restored = restore_vm(&to, &point, &wishes)
-        .advise(ErrorKind::Denied, advice)
+    let way = EngineWay::open(run, &config, &args.transfer)?;
+    let restored = restore_vm(&way.to(&repo), &point, &wishes)
+        .advise(ErrorKind::Denied, ADVICE)
         .advise(ErrorKind::Refused, "name other places by these options; nothing was changed")
         .advise(
             ErrorKind::Unsupported,
