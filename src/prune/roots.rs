@@ -21,8 +21,6 @@ pub(super) struct Roots {
     pub(super) points: Vec<PointRecord>,
     /// Dropped restore points that nothing keeps and whose commits are there.
     pub(super) dropped: Vec<PointId>,
-    /// Decided sessions and tombstones: what is never deleted without leaving one of the two.
-    pub(super) registers: usize,
 }
 
 /// Looks. Any commit that cannot be read is an error, and so is one that must be there and is not.
@@ -36,8 +34,7 @@ pub(super) fn read_roots(repo: &Repository) -> Result<Roots> {
     let forgotten = ids(store, Area::Forgotten)?;
     let mut kept = held(repo)?;
     kept.extend(read_pins(store)?);
-    let registers = commits.len() + forgotten.len();
-    let mut roots = Roots { registers, ..Roots::default() };
+    let mut roots = Roots::default();
     let mut committed = HashSet::new();
     for id in commits {
         let point = match point::decision(store, id)? {
@@ -66,6 +63,11 @@ pub(super) fn read_roots(repo: &Repository) -> Result<Roots> {
         }
     }
     Ok(roots)
+}
+
+/// Whether any session was ever decided: its register is never deleted without leaving a tombstone.
+pub(super) fn has_registers(store: &dyn Store) -> Result<bool> {
+    Ok(!ids(store, Area::Commits)?.is_empty() || !ids(store, Area::Forgotten)?.is_empty())
 }
 
 fn ids(store: &dyn Store, area: Area) -> Result<HashSet<SessionId>> {

@@ -12,7 +12,7 @@ use crate::prune::mark::{Live, mark};
 use crate::prune::plan::{Plan, plan};
 use crate::prune::report::{PruneOptions, PruneReport};
 use crate::prune::room;
-use crate::prune::roots::{Roots, is_waited_for, read_roots, read_session};
+use crate::prune::roots::{Roots, has_registers, is_waited_for, read_roots, read_session};
 use crate::repo::{Repository, condemned_packs};
 use crate::store::Store;
 
@@ -48,7 +48,8 @@ impl Survey {
         packs.foreign = condemned_packs(&found.foreign);
         // Whoever began after the first look may have published packs by the second.
         writers.extend(self::writers(store)?);
-        if roots.registers == 0 && writers.is_empty() && !packs.listed.is_empty() {
+        // And who has ended by then was decided before.
+        if !packs.listed.is_empty() && writers.is_empty() && !has_registers(store)? {
             return Err(no_registers());
         }
         let uses = count(&live, &packs)?;

@@ -149,10 +149,11 @@ fn in_no_order_of_commands_is_anything_lost() {
 
 #[test]
 fn every_order_of_a_backup_and_a_prune_with_one_interruption_was_tried() {
-    let scene = &WHOLE[0].scene;
-    let tried = search(scene, Bounds { interruptions: 1, kills: 0, areas: &[] }, usize::MAX);
-    assert_eq!(tried.broken, None);
-    assert!(tried.is_complete && tried.schedules > 50, "{tried:?}");
+    for Whole { name, scene, .. } in &WHOLE[..2] {
+        let tried = search(scene, Bounds { interruptions: 1, kills: 0, areas: &[] }, usize::MAX);
+        assert_eq!(tried.broken, None, "{name}");
+        assert!(tried.is_complete && tried.schedules > 50, "{name}: {tried:?}");
+    }
 }
 
 #[test]

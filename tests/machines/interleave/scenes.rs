@@ -22,6 +22,9 @@ const DEAD_PACK: Scene = Scene {
     lies: &[],
 };
 
+/// The first backup ever comes while a prune looks.
+const FIRST_BACKUP: Scene = Scene { points: &[], dropped: &[], ..DEAD_PACK };
+
 /// Half of a pack is needed, and the other half is stored anew.
 const SPARSE_PACK: Scene = Scene {
     points: &[("old", &[1, 2]), ("keep", &[1])],
@@ -83,6 +86,7 @@ const fn whole(name: &'static str, scene: Scene, interruptions: usize, kills: us
 /// Nothing is lost in any of them, whatever the order.
 pub(crate) const WHOLE: &[Whole] = &[
     whole("backup, prune", DEAD_PACK, 2, 0),
+    whole("first backup, prune", FIRST_BACKUP, 2, 0),
     whole("backup, prune, killed", DEAD_PACK, 1, 1),
     whole("backup, prune of a sparse pack", SPARSE_PACK, 1, 1),
     whole(
