@@ -196,6 +196,26 @@ fn restore_maps(dir: &Path, durable: &Path) {
 }
 
 #[test]
+fn bytes_of_a_kept_overlay_that_are_gone_are_an_error_and_never_zeros() {
+    let (repo, place) = (repo(), TempDir::new().unwrap());
+    let tree = writable(&repo, place.path(), None, true);
+    let handle = open(&tree, Access::Write);
+    tree.write(handle, 0, &[7; BLOCK]).unwrap();
+    tree.flush_all().unwrap();
+    drop(tree);
+    let data = maps(place.path()).remove(0).with_extension("data");
+    fs::File::options().write(true).open(&data).unwrap().set_len(100).unwrap();
+    for is_missing in [false, true] {
+        if is_missing {
+            fs::remove_file(&data).unwrap();
+        }
+        let tree = writable(&repo, place.path(), None, true);
+        let error = tree.open(walk(&tree, DISK).unwrap().ino, Access::Write).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
 fn a_view_that_is_thrown_away_leaves_nothing_and_the_restore_point_is_as_it_was() {
     let (repo, place) = (repo(), TempDir::new().unwrap());
     let tree = writable(&repo, place.path(), None, false);

@@ -52,7 +52,7 @@ impl OverlayDisk {
     ) -> Result<Self> {
         let mut chunks = BTreeMap::new();
         let files = OnceLock::new();
-        if is_kept && Files::exist(&dir, &below) {
+        if is_kept && Files::exist(&dir, &below)? {
             let kept = Files::kept(&dir, &below)?;
             kept.load(|chunk, blocks| {
                 chunks.insert(chunk, blocks);

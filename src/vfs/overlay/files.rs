@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::hash::blake3_256;
 use crate::base::id::{ChunkId, PointId, RepoId};
@@ -65,8 +66,9 @@ impl Files {
     }
 
     /// Whether there are kept files for the disk.
-    pub(super) fn exist(dir: &Path, below: &Below) -> bool {
-        data_path(dir, below).with_extension("map").exists()
+    pub(super) fn exist(dir: &Path, below: &Below) -> Result<bool> {
+        let path = data_path(dir, below).with_extension("map");
+        path.try_exists().context("cannot look for the overlay", &path)
     }
 
     fn check_header(&self, map_path: &Path, below: &Below) -> Result<()> {
@@ -77,17 +79,29 @@ impl Files {
         let mut found = vec![0; HEADER_BYTES.min(usize::try_from(len).unwrap_or(HEADER_BYTES))];
         map.read_exact_at(&mut found, 0).context(what, map_path)?;
         if found == expected {
-            return Ok(());
+            return self.check_length(below);
         }
         // No record is written before the header is durable, so after a crash there is nothing
         // behind one that is not.
         if len <= HEADER_BYTES as u64 && found.iter().all(|byte| *byte == 0) {
             let what = "cannot write the overlay";
+            self.data.set_len(below.size_bytes).context(what, &self.path)?;
+            self.data.sync_all().context(what, &self.path)?;
             map.write_all_at(&expected, 0).context(what, map_path)?;
             return map.sync_all().context(what, map_path);
         }
         let what = "this is no overlay of this disk of this repository";
         Err(Error::new(ErrorKind::Invalid, what).at(map_path))
+    }
+
+    /// The bytes have the length of the disk from the beginning: what is missing of them must not
+    /// read as zero.
+    fn check_length(&self, below: &Below) -> Result<()> {
+        let len = self.data.metadata().context("cannot read the overlay", &self.path)?.len();
+        match len == below.size_bytes {
+            true => Ok(()),
+            false => Err(Error::corrupt("the overlay's bytes are gone or cut").at(&self.path)),
+        }
     }
 
     /// Calls `f` with every chunk of which the map says something.
@@ -172,12 +186,24 @@ fn nameless_file(dir: &Path) -> io::Result<File> {
     options.read(true).write(true).mode(0o600);
     match options.custom_flags(libc::O_TMPFILE).open(dir) {
         Err(error) if has_no_nameless_files(&error) => {
-            let path = dir.join(format!(".backstop-overlay-{}", std::process::id()));
-            let file = options.custom_flags(0).create_new(true).open(&path)?;
+            let (file, path) = named_file(dir, options.custom_flags(0).create_new(true))?;
             fs::remove_file(&path)?;
             Ok(file)
         }
         opened => opened,
+    }
+}
+
+/// A file with a name that nobody has, whatever a process of the same number has left.
+fn named_file(dir: &Path, options: &OpenOptions) -> io::Result<(File, PathBuf)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!(".backstop-overlay-{}-{number}", std::process::id()));
+        match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (file, path)),
+        }
     }
 }
 
