@@ -4,6 +4,8 @@
 mod configuration;
 #[path = "vfs/damage.rs"]
 mod damage;
+#[path = "vfs/extents.rs"]
+mod extents;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/overlay.rs"]

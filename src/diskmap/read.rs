@@ -76,14 +76,20 @@ impl DiskMap {
 
     /// The first hole at or after `from`; the chunk after the disk's last if there is none.
     pub fn next_hole(&self, from: ChunkIndex) -> Result<ChunkIndex> {
+        self.next_hole_before(from, ChunkIndex(self.grid.chunk_count()))
+    }
+
+    /// The first hole at or after `from`, or `end` if all before that is data. What comes behind
+    /// `end` is not looked at.
+    pub fn next_hole_before(&self, from: ChunkIndex, end: ChunkIndex) -> Result<ChunkIndex> {
         let mut expected = from;
         for leaf in self.leaves(from) {
-            if leaf?.0 != expected {
+            if expected >= end || leaf?.0 != expected {
                 break;
             }
             expected = expected.next();
         }
-        Ok(expected.min(ChunkIndex(self.grid.chunk_count())).max(from))
+        Ok(expected.min(end).max(from))
     }
 
     /// All chunks at or after `from` that are no holes, in order. Ends after the first error.

@@ -26,6 +26,15 @@ pub(super) struct Gathering<'a> {
     pieces: Vec<Piece>,
 }
 
+/// Bytes of a file as a reader gets them that takes them piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadPiece<'a> {
+    /// That many zeros, of which nothing is stored; at most as many as a chunk has bytes.
+    Zeros(usize),
+    /// Bytes where they lie.
+    Bytes(&'a [u8]),
+}
+
 /// Bytes that lie together.
 enum Piece {
     /// That many zeros, at most as many as a chunk has bytes.
@@ -37,6 +46,13 @@ enum Piece {
 }
 
 impl Piece {
+    fn as_read(&self) -> ReadPiece<'_> {
+        match self {
+            Self::Zero(len) => ReadPiece::Zeros(*len),
+            stored => ReadPiece::Bytes(stored.bytes()),
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Zero(len) => &ZEROS[..*len],
@@ -104,6 +120,11 @@ impl<'a> Gathering<'a> {
                 f(stitched)
             }),
         }
+    }
+
+    /// All bytes, where they lie.
+    pub(super) fn pieces(&self) -> Vec<ReadPiece<'_>> {
+        self.pieces.iter().map(Piece::as_read).collect()
     }
 
     fn add_written(&mut self, range: ChunkRange, overlay: &OverlayDisk) -> Result<()> {

@@ -16,6 +16,7 @@
 mod ahead;
 mod attr;
 mod chunks;
+mod extent;
 mod failure;
 mod gather;
 mod handles;
@@ -34,6 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use attr::{Attr, FileKind, Ino};
+pub use extent::Extent;
+pub use gather::ReadPiece;
 pub use names::{SAFE_NAME_BYTES_MAX, safe_name};
 pub use open_disk::SeekKind;
 pub use overlay::OverlayOptions;

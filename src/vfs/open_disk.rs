@@ -92,6 +92,16 @@ impl OpenDisk {
         size: usize,
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<R> {
+        Ok(self.gather(shelf, offset, size)?.hand_out(f))
+    }
+
+    /// The bytes from `offset` on, `size` of them, or those up to the end of the disk.
+    pub(super) fn gather<'a>(
+        &'a self,
+        shelf: &'a Shelf,
+        offset: u64,
+        size: usize,
+    ) -> Result<Gathering<'a>> {
         let ranges = self.map.grid().ranges(offset, size as u64);
         let end = offset.saturating_add(size as u64).min(self.map.grid().disk_bytes());
         let mut is_sequential = false;
@@ -106,7 +116,7 @@ impl OpenDisk {
         for range in ranges {
             gathering.add(range)?;
         }
-        Ok(gathering.hand_out(f))
+        Ok(gathering)
     }
 
     /// All of the configuration, for a file that is one. Its length is bounded by the commit.
@@ -166,8 +176,8 @@ impl OpenDisk {
             return Ok(None);
         }
         let index = grid.chunk_at(offset);
-        if let Some(overlay) = &self.overlay {
-            let found = self.seek_written(overlay, index, kind);
+        if self.overlay.is_some() {
+            let found = self.seek_written(index, kind);
             let found = found.map_err(|error| self.report(shelf, index, None, error))?;
             return Ok(found.map(|found| grid.chunk_offset(found).clamp(offset, grid.disk_bytes())));
         }

@@ -14,6 +14,8 @@ use crate::store::Space;
 use crate::vfs::ahead::ReadAhead;
 use crate::vfs::attr::{Attr, FileKind, Ino, mode};
 use crate::vfs::chunks::Chunks;
+use crate::vfs::extent::Extent;
+use crate::vfs::gather::ReadPiece;
 use crate::vfs::handles::{Handle, Handles};
 use crate::vfs::inodes::{Inodes, Latest, Node};
 use crate::vfs::listing::{Listing, VmDirectory, not_found};
@@ -84,6 +86,16 @@ impl Tree {
             }
         };
         self.attr_of(&node.ok_or_else(nothing)?)
+    }
+
+    /// The number of the disk of that name, as it was given, of a restore point.
+    /// [`ErrorKind::NotFound`] if there is no such.
+    pub fn disk(&self, id: PointId, name: &str) -> Result<Ino> {
+        self.listing.snapshot()?;
+        let point = self.point(id)?;
+        let place = point.record.disks.iter().position(|disk| disk.name == name);
+        let place = place.ok_or_else(|| not_found("the restore point has no disk of that name"))?;
+        Ok(self.inodes.number(&Node::Disk(id, place)))
     }
 
     /// What `stat` tells. [`ErrorKind::NotFound`] if it is gone and nobody has it open.
@@ -170,6 +182,30 @@ impl Tree {
                 Ok(f(&text[start..start.saturating_add(size).min(text.len())]))
             }
             Handle::Directory(..) => Err(Error::new(ErrorKind::Invalid, "this is a directory")),
+        }
+    }
+
+    /// As [`Tree::read`], with the bytes where they lie, so that holes can be told from zeros and
+    /// nothing is copied.
+    pub fn read_pieces<R>(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        size: usize,
+        f: impl FnOnce(&[ReadPiece<'_>]) -> R,
+    ) -> Result<R> {
+        match &*self.handles.get(handle)? {
+            Handle::Disk(disk, _) => Ok(f(&disk.gather(&self.shelf, offset, size)?.pieces())),
+            _ => Err(no_disk()),
+        }
+    }
+
+    /// Whether an open disk has data or a hole at `offset`, and where that ends, at `end` at the
+    /// latest; none where there is nothing more.
+    pub fn extent(&self, handle: HandleId, offset: u64, end: u64) -> Result<Option<Extent>> {
+        match &*self.handles.get(handle)? {
+            Handle::Disk(disk, _) => disk.extent(&self.shelf, offset, end),
+            _ => Err(no_disk()),
         }
     }
 
@@ -394,6 +430,10 @@ fn read_only() -> Error {
 
 fn no_ovf() -> Error {
     not_found("the engine gave no description of this VM")
+}
+
+fn no_disk() -> Error {
+    Error::new(ErrorKind::Invalid, "this is no disk")
 }
 
 fn no_directory() -> Error {

@@ -4,7 +4,7 @@ use crate::base::limits::CHUNK_BYTES;
 use crate::base::units::{ChunkIndex, ChunkRange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::vfs::gather::Gathering;
-use crate::vfs::open_disk::{OpenDisk, SeekKind, Shelf};
+use crate::vfs::open_disk::{OpenDisk, Shelf};
 use crate::vfs::overlay::{ChunkBlocks, OverlayDisk};
 
 impl OpenDisk {
@@ -38,49 +38,6 @@ impl OpenDisk {
     pub(super) fn written_over(&self, index: ChunkIndex) -> Option<(&OverlayDisk, ChunkBlocks)> {
         let overlay = self.overlay.as_ref()?;
         overlay.blocks(index).map(|blocks| (&**overlay, blocks))
-    }
-
-    /// The next chunk from `from` on that is data, or a hole; the end counts as a hole.
-    pub(super) fn seek_written(
-        &self,
-        overlay: &OverlayDisk,
-        from: ChunkIndex,
-        kind: SeekKind,
-    ) -> Result<Option<ChunkIndex>> {
-        let end = ChunkIndex(self.map.grid().chunk_count());
-        let mut at = from;
-        while at < end {
-            let (found, stop) = self.stretch(overlay, at, end)?;
-            if found == kind {
-                return Ok(Some(at));
-            }
-            at = stop;
-        }
-        Ok((kind == SeekKind::Hole).then_some(end))
-    }
-
-    /// Whether the chunk `at` is data or a hole, and up to where that is known to go on.
-    fn stretch(
-        &self,
-        overlay: &OverlayDisk,
-        at: ChunkIndex,
-        end: ChunkIndex,
-    ) -> Result<(SeekKind, ChunkIndex)> {
-        let next = overlay.next(at);
-        if let Some((index, blocks)) = next
-            && index == at
-        {
-            let is_zero = blocks.is_zero(self.map.grid().chunk_len(at));
-            let is_hole = is_zero || !blocks.has_written() && self.map.leaf(at)?.is_none();
-            let kind = if is_hole { SeekKind::Hole } else { SeekKind::Data };
-            return Ok((kind, at.next()));
-        }
-        let end = next.map_or(end, |(index, _)| index.min(end));
-        match self.map.next_data(at)? {
-            Some((data, _)) if data == at => Ok((SeekKind::Data, self.map.next_hole(at)?.min(end))),
-            Some((data, _)) => Ok((SeekKind::Hole, data.min(end))),
-            None => Ok((SeekKind::Hole, end)),
-        }
     }
 
     fn changeable(&self, offset: u64, len: u64) -> Result<&OverlayDisk> {
