@@ -22,9 +22,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use backstop::base::cancel::Cancel;
-use backstop::base::hash::{ChunkHash, blake3_256};
+use backstop::base::hash::{IdHasher, blake3_256};
+use backstop::base::id::RepoId;
 use backstop::base::limits::{CHUNK_BYTES, PACK_BYTES_MAX};
 use backstop::chunk::{ChunkDecoder, ChunkEncoder, CompressionLevel, is_zero};
+use backstop::crypto::Sealing;
 use backstop::format::commit::DiskSource;
 use backstop::format::entry::EntryKind;
 use backstop::format::layout::{Area, ObjectName};
@@ -213,20 +215,22 @@ impl Bench<'_> {
             each_chunk(threads, chunks, |index, buffer| {
                 read_chunk(&file, index, buffer);
                 if !is_zero(buffer) {
-                    std::hint::black_box(ChunkHash::of(buffer));
+                    std::hint::black_box(IdHasher::default().hash(buffer));
                 }
             });
         });
+        let plain = Sealing::plain(RepoId::from_bytes([0; 16]));
         let encoded = time(|| {
             each_worker(threads, chunks, |claim| {
-                let mut encoder = ChunkEncoder::new(CompressionLevel::default()).expect("zstd");
+                let mut encoder =
+                    ChunkEncoder::new(CompressionLevel::default(), &plain).expect("zstd");
                 let mut buffer = Vec::new();
                 while let Some(index) = claim() {
                     read_chunk(&file, index, &mut buffer);
                     if is_zero(&buffer) {
                         continue;
                     }
-                    let hash = ChunkHash::of(&buffer);
+                    let hash = IdHasher::default().hash(&buffer);
                     let entry = encoder.encode(EntryKind::Data, &hash, &buffer).expect("encodes");
                     stored.fetch_add(entry.len() as u64, Ordering::Relaxed);
                 }
@@ -289,12 +293,13 @@ fn decode_part(repo: &Repository, threads: usize) -> f64 {
     let ids: Vec<_> = packs.iter().filter_map(ObjectName::pack_id).collect();
     time(|| {
         each_worker(threads, ids.len() as u64, |claim| {
-            let mut decoder = ChunkDecoder::new().expect("zstd");
+            let mut decoder = ChunkDecoder::new(repo.sealing()).expect("zstd");
             let mut plain = Vec::new();
             while let Some(number) = claim() {
                 let name = ObjectName::pack(ids[number as usize]);
                 let bytes = repo.store().read(&name, PACK_BYTES_MAX).expect("the pack");
-                let contents = read_pack(&**repo.store(), ids[number as usize]).expect("a table");
+                let contents = read_pack(&**repo.store(), repo.sealing(), ids[number as usize])
+                    .expect("a table");
                 for row in contents.rows {
                     let entry = &bytes[row.offset as usize..][..row.entry_len as usize];
                     let decoded = decoder.decode(row.chunk, entry, std::mem::take(&mut plain));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use backstop::base::chance::Chance;
 use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use backstop::crypto::Sealing;
 use backstop::format::entry::EntryKind;
 use backstop::format::segment::IndexEntry;
 use backstop::index::segment::Segment;
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let opened: Vec<Duration> = (0..RUNS).map(|_| open(&store, id)).collect::<Result<_, _>>()?;
     report("open", &opened, 0, "");
-    let segment = Segment::open(&store, id, REPO)?;
+    let segment = Segment::open(&store, id, &Sealing::plain(REPO))?;
     let begun = Instant::now();
     assert_eq!(segment.entries().filter(Result::is_ok).count(), entries);
     report("first pass", &[begun.elapsed()], entries, "M entries/s");
@@ -66,7 +67,7 @@ fn sorted(mut ids: Vec<ChunkId>) -> Vec<ChunkId> {
 fn build(store: &DirStore, ids: &[ChunkId]) -> backstop::error::Result<SegmentId> {
     let packs = ids.len().div_ceil(ENTRIES_PER_PACK);
     let packs: Vec<PackId> = (0..packs).map(pack).collect();
-    let mut writer = SegmentWriter::new(store, REPO, ids.len() as u64)?;
+    let mut writer = SegmentWriter::new(store, &Sealing::plain(REPO), ids.len() as u64)?;
     for (number, chunk) in ids.iter().enumerate() {
         // Chunks of one pack have nothing to do with each other: a multiplier scatters them.
         let pack_number = (number as u64 * 0x9e37_79b1 % packs.len() as u64) as u32;
@@ -84,7 +85,7 @@ fn pack(number: usize) -> PackId {
 
 fn open(store: &DirStore, id: SegmentId) -> backstop::error::Result<Duration> {
     let begun = Instant::now();
-    black_box(Segment::open(store, id, REPO)?);
+    black_box(Segment::open(store, id, &Sealing::plain(REPO))?);
     Ok(begun.elapsed())
 }
 

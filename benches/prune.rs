@@ -136,7 +136,7 @@ fn main() -> Result<()> {
     let mut disk = Disk {
         chunks: vec![ChunkId::from_bytes([0; 32]); gib << 10],
         chance: SeededChance::new(1),
-        encoder: ChunkEncoder::new(CompressionLevel::default())?,
+        encoder: ChunkEncoder::new(CompressionLevel::default(), repo.sealing())?,
         nodes: Mutex::default(),
     };
     println!("a disk of {gib} GiB, {changes} chunks changed in each backup; medians of {RUNS}");

@@ -2,9 +2,9 @@
 //! machines.
 //!
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
-//! [`base`], [`error`], [`mod@format`] and [`monitor`], [`store`], `chunk` `pack` `index` `point`
-//! `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `repair`, `fuse` [`ovirt`], [`job`],
-//! `cli`.
+//! [`base`], [`error`], [`mod@format`] and [`monitor`], [`crypto`], [`store`], `chunk` `pack`
+//! `index` `point` `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `repair`, `fuse`
+//! [`ovirt`], [`job`], `cli`.
 //! `docs/architecture.md` is the map.
 //!
 //! ```
@@ -50,6 +50,7 @@
 pub mod base;
 pub mod chunk;
 pub mod cli;
+pub mod crypto;
 pub mod diskmap;
 pub mod error;
 pub mod format;

@@ -46,7 +46,6 @@ fn a_backup_stores_again_what_lies_in_a_condemned_pack() {
 #[test]
 fn a_backup_stores_again_only_the_copies_that_a_scrub_found_damaged() {
     let (repo, disk) = repo_with_point();
-    let store = repo.store();
     let reader = repo.reader().unwrap();
     let point = repo.points().unwrap().remove(0);
     let map = repo.disk_map(&reader, &point.disks[0]);
@@ -55,7 +54,7 @@ fn a_backup_stores_again_only_the_copies_that_a_scrub_found_damaged() {
     let copy = DamagedCopy { pack: location.pack, chunk };
     let damaged = Damaged { copies: vec![copy], missing_packs: Vec::new() };
     let name = ObjectName::damaged(SessionId::from_bytes([8; 16]));
-    let _created = store.create(&name, &damaged.encode()).unwrap();
+    let _created = repo.store().create(&name, &damaged.encode()).unwrap();
     let healed = back_up_bytes(&repo, "vm", &disk).unwrap();
     assert_eq!(healed.stats.new_plain_bytes, MIB as u64);
     assert_eq!(repo.reader().unwrap().index().locations(chunk).unwrap().len(), 2);
@@ -91,7 +90,7 @@ fn a_reader_finds_the_copy_that_was_stored_after_it_met_the_damaged_one() {
         missing_packs: Vec::new(),
     };
     let name = ObjectName::damaged(SessionId::from_bytes([8; 16]));
-    let _created = store.create(&name, &damaged.encode()).unwrap();
+    let _created = repo.store().create(&name, &damaged.encode()).unwrap();
     back_up_bytes(&repo, "vm", &disk).unwrap();
     assert!(reader.chunk(chunk, Vec::new()).unwrap().bytes() == disk);
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use backstop::error::Result;
 use backstop::format::commit::PointRecord;
-use backstop::repo::Repository;
 use backstop::store::testing::{MemoryStore, Omit};
 use backstop::store::{DirStore, Store};
 
@@ -33,7 +32,7 @@ fn second_disk() -> Vec<u8> {
 fn history(store: &MemoryStore) -> Told {
     let mut told = Told { committed: Vec::new() };
     let store: Arc<dyn Store> = Arc::new(store.clone());
-    let Ok(repo) = Repository::open(store, environment(3)) else {
+    let Ok(repo) = support::open_repo(store, environment(3)) else {
         return told;
     };
     for disk in [first_disk(), second_disk()] {
@@ -47,7 +46,7 @@ fn history(store: &MemoryStore) -> Told {
 /// Every point that was told of is there and whole; every point that is there is whole.
 fn check(store: &MemoryStore, told: &Told) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(store.clone());
-    let repo = Repository::open(store, environment(4))?;
+    let repo = support::open_repo(store, environment(4))?;
     let points = repo.points()?;
     for (point, disk) in &told.committed {
         assert!(points.contains(point), "a restore point that was reported is gone");
@@ -64,7 +63,7 @@ fn check(store: &MemoryStore, told: &Told) -> Result<()> {
 
 fn fresh(omit: Omit) -> MemoryStore {
     let store = MemoryStore::omitting(omit);
-    Repository::create(Arc::new(store.clone()), environment(2)).unwrap();
+    support::create_repo(Arc::new(store.clone()), environment(2)).unwrap();
     store
 }
 
@@ -114,7 +113,7 @@ fn a_second_power_cut_while_the_first_is_mended_loses_nothing_either() {
 fn what_a_killed_publisher_left_in_the_temporary_directory_goes_with_the_next_backup() {
     let temp = tempfile::tempdir().unwrap();
     let store = Arc::new(DirStore::create(temp.path()).unwrap());
-    let repo = Repository::create(store, environment(2)).unwrap();
+    let repo = support::create_repo(store, environment(2)).unwrap();
     let left = temp.path().join("tmp/0123456789abcdef0123456789abcdef");
     std::fs::write(&left, noise(1000, 1)).unwrap();
     back_up_bytes(&repo, "vm", &first_disk()).unwrap();

@@ -115,7 +115,7 @@ fn every_flipped_bit_of_every_small_object_is_found_at_the_first_level() {
         (ObjectName::damaged(id), Damaged::default().encode()),
         (ObjectName::commit("00".repeat(16).parse().unwrap()), Decision::Fenced.encode()),
     ] {
-        published(&store, &name, &bytes);
+        published(&**repo.store(), &name, &bytes);
     }
     assert!(check(&repo, ScrubLevel::List).is_clean());
     let mut flips = 0;
@@ -371,7 +371,7 @@ fn a_commit_that_is_lost_is_missed_by_the_one_that_follows_it() {
     let report = check(&repo, ScrubLevel::List);
     assert!(report.findings.len() == 1 && is_named(&report, &name), "{report:?}");
     let tombstone = Forgotten { point: points[0].0.id, time: points[0].0.time };
-    published(&store, &ObjectName::forgotten(points[0].0.id), &tombstone.encode());
+    published(&**repo.store(), &ObjectName::forgotten(points[0].0.id), &tombstone.encode());
     assert!(check(&repo, ScrubLevel::List).is_clean());
 }
 

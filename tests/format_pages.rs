@@ -7,13 +7,15 @@ mod samples;
 mod page;
 #[path = "format_pages/parity.rs"]
 mod parity;
+#[path = "format_pages/sealing.rs"]
+mod sealing;
 #[path = "format_pages/walk.rs"]
 mod walk;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use backstop::base::hash::{ChainingValue, ChunkHash, blake3_256, merge};
+use backstop::base::hash::{ChainingValue, IdHasher, blake3_256};
 use backstop::base::id::{PackId, SegmentId, SessionId};
 use backstop::base::limits::{
     CHUNK_BYTES, DISK_BYTES_MAX, DISKS_PER_POINT_MAX, PACK_BYTES_MAX, SLICE_BYTES,
@@ -30,7 +32,7 @@ use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::session::SessionRecord;
 use backstop::format::vm_config::{VM_CONFIG_VERSION, VmConfig};
-use backstop::format::{self, entry, envelope, mapnode, pack, segment};
+use backstop::format::{self, entry, envelope, mapnode, pack, sealed, segment};
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use page::{Page, PageField};
@@ -263,6 +265,7 @@ fn the_page_of_versions_names_the_versions_that_are_written() {
         ("small objects", version(envelope::FIELDS, &samples::config().encode())),
         ("pack", version(pack::HEADER_FIELDS, &samples::data_pack().0)),
         ("parity", version(format::parity::HEADER_FIELDS, &samples::parity().encode())),
+        ("sealed object", version(sealed::FIELDS, &Page::load("sealing.md").hex("sealed-commit"))),
         ("map node", version(mapnode::FIELDS, &samples::root_map().encode())),
         ("index segment", version(segment::FOOTER_FIELDS, &samples::segment_footer().encode())),
     ];
@@ -330,24 +333,25 @@ fn merge_by<'a>(
 #[test]
 fn chaining_values_merge_in_the_shapes_that_the_page_shows() {
     let page = Page::load("pack.md");
+    let ids = IdHasher::default();
     let shapes = page.table("How slices prove the chunk", &["Slices", "Tree"]);
     assert_eq!(shapes.len(), CHUNK_BYTES / SLICE_BYTES - 1);
     let plain: Vec<u8> = (0..CHUNK_BYTES).map(|i| (i / 3 + i / 1000) as u8).collect();
     for row in shapes {
         let slices: usize = row[0].parse().expect("a number");
         for len in [(slices - 1) * SLICE_BYTES + 1, slices * SLICE_BYTES] {
-            let hash = ChunkHash::of(&plain[..len]);
+            let hash = ids.hash(&plain[..len]);
             assert_eq!(hash.values().len(), slices);
             let (root, rest) = merge_by(&row[1], hash.values(), true);
             assert_eq!((&root, rest), (hash.id().as_bytes(), ""), "{row:?}");
         }
     }
-    let five = ChunkHash::of(&samples::five_slices());
+    let five = ids.hash(&samples::five_slices());
     let vector = page.hex("five-slices");
     let (values, id) = vector.split_at(5 * 32);
     assert_eq!((values, id), (five.values().as_flattened(), &five.id().as_bytes()[..]));
-    assert_eq!(merge(values.as_chunks().0), five.id());
-    let one = ChunkHash::of(&samples::letters_chunk());
+    assert_eq!(ids.merge(values.as_chunks().0), five.id());
+    let one = ids.hash(&samples::letters_chunk());
     assert_eq!(one.values(), [*one.id().as_bytes()], "one slice: its value is the chunk id");
 }
 

@@ -86,7 +86,7 @@ fn opening_a_repository_reads_its_configuration_and_no_restore_point() {
     let (store, repo) = counted();
     (0..20).for_each(|n| drop(back_up_bytes(&repo, &format!("vm{n}"), &[n; 512]).unwrap()));
     store.reset();
-    let again = Repository::open(Arc::clone(&store) as Arc<dyn Store>, environment(9)).unwrap();
+    let again = support::open_repo(Arc::clone(&store) as Arc<dyn Store>, environment(9)).unwrap();
     let counts = store.reset();
     assert_eq!(counts.of(Area::Config).reads, 3);
     for area in [Area::Commits, Area::Index, Area::Packs] {

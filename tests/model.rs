@@ -99,7 +99,7 @@ proptest! {
                 apply(&mut disks[n % 2], change);
                 if matches!(change, Change::Reopen) {
                     let seed = 100 + number as u64;
-                    repo = Repository::open(Arc::clone(&store), environment(seed)).unwrap();
+                    repo = support::open_repo(Arc::clone(&store), environment(seed)).unwrap();
                 }
             }
             let inputs = vec![disk_input("root", &disks[0]), disk_input("data", &disks[1])];

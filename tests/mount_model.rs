@@ -110,7 +110,7 @@ proptest! {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("repository");
         let store = Arc::new(DirStore::create(&path).unwrap());
-        let repo = Repository::create(store, environment(5)).unwrap();
+        let repo = support::create_repo(store, environment(5)).unwrap();
         let points = run_history(&repo, &history).unwrap();
         let mount = Mount::start(&path, scratch.path().join("mnt"));
         for (number, (point, disk)) in points.iter().enumerate() {

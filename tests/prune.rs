@@ -81,7 +81,8 @@ fn protected(repo: &Repository) -> HashSet<PackId> {
 
 /// Every entry of every pack, as the packs tell themselves.
 fn stored(repo: &Repository) -> Vec<ChunkId> {
-    let rows = |pack| backstop::pack::read_pack(&**repo.store(), pack).unwrap().rows;
+    let rows =
+        |pack| backstop::pack::read_pack(&**repo.store(), repo.sealing(), pack).unwrap().rows;
     packs(repo).into_iter().flat_map(rows).map(|row| row.chunk).collect()
 }
 
@@ -170,7 +171,7 @@ fn a_point_that_is_held_or_read_is_kept_though_it_was_dropped() {
 #[test]
 fn parity_goes_with_its_pack_and_so_does_parity_whose_pack_is_gone() {
     let store = MemoryStore::new();
-    let repo = Repository::create_with_parity(Arc::new(store.clone()), environment(1)).unwrap();
+    let repo = support::create_repo_with_parity(Arc::new(store.clone()), environment(1)).unwrap();
     let kept = back_up_bytes(&repo, "vm", &noise(MIB, 1)).unwrap();
     let point = back_up_bytes(&repo, "vm", &noise(MIB, 2)).unwrap();
     forget(&repo, point.id).unwrap();
@@ -231,7 +232,7 @@ fn a_running_backup_is_waited_for_and_a_later_prune_finishes() {
     assert!(!named_by(None).0.is_empty() && !named_by(None).1.is_empty());
     // Another backup comes, and must not keep the prune from its end.
     let later = BackupSession::begin(&repo, "later").unwrap();
-    let mut encoder = ChunkEncoder::new(CompressionLevel::default()).unwrap();
+    let mut encoder = ChunkEncoder::new(CompressionLevel::default(), repo.sealing()).unwrap();
     let (_, stored) = session.put_chunk(&mut encoder, &chunk).unwrap();
     assert_eq!(stored, backstop::repo::Stored::Duplicate);
     session.abort().unwrap();
@@ -256,7 +257,7 @@ fn a_backup_that_commits_during_the_wait_keeps_what_it_refers_to() {
     while names(&repo, Area::Condemned).is_empty() {
         std::thread::sleep(Duration::from_millis(2));
     }
-    let mut encoder = ChunkEncoder::new(CompressionLevel::default()).unwrap();
+    let mut encoder = ChunkEncoder::new(CompressionLevel::default(), repo.sealing()).unwrap();
     let mut builder = backstop::diskmap::MapBuilder::default();
     for (place, plain) in disk.chunks(MIB).enumerate() {
         let (id, stored) = session.put_chunk(&mut encoder, plain).unwrap();
@@ -394,7 +395,7 @@ fn disk(number: u64) -> Vec<u8> {
 }
 
 fn history(store: &MemoryStore) -> Result<Told> {
-    let repo = Repository::open(Arc::new(store.clone()), environment(3))?;
+    let repo = support::open_repo(Arc::new(store.clone()), environment(3))?;
     let mut told = Told { kept: Vec::new(), forgotten: Vec::new() };
     for number in 0..4 {
         let point = back_up_bytes(&repo, "vm", &disk(number))?;
@@ -410,7 +411,7 @@ fn history(store: &MemoryStore) -> Result<Told> {
 
 /// After the crash: what was kept is there and whole, and a backup, an undo and a prune work.
 fn check(store: &MemoryStore, told: &Told, seed: u64) -> Result<()> {
-    let repo = Repository::open(Arc::new(store.clone()), environment(4))?;
+    let repo = support::open_repo(Arc::new(store.clone()), environment(4))?;
     for (point, disk) in &told.kept {
         assert!(repo.points()?.contains(point), "a restore point is gone");
         assert!(read_back(&repo, &point.disks[0], false)? == *disk);
@@ -444,15 +445,15 @@ fn no_restore_point_is_lost_whenever_the_power_goes_in_a_prune() {
         let store = MemoryStore::new();
         let shared = Arc::new(store.clone());
         match has_parity {
-            false => Repository::create(shared, environment(2)),
-            true => Repository::create_with_parity(shared, environment(2)),
+            false => support::create_repo(shared, environment(2)),
+            true => support::create_repo_with_parity(shared, environment(2)),
         }
         .unwrap();
         let told = history(&store).unwrap();
         (store, told)
     };
     let pruned = |store: &MemoryStore| {
-        let repo = Repository::open(Arc::new(store.clone()), environment(5))?;
+        let repo = support::open_repo(Arc::new(store.clone()), environment(5))?;
         prune(&repo, &PruneOptions { live_percent: 90, ..options() })
     };
     for (has_parity, seeds) in [(false, 0..2), (true, 1..2)] {

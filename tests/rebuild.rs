@@ -40,7 +40,7 @@ fn two_points() -> (Damaging, Repository, Vec<(PointRecord, Vec<u8>)>) {
 
 /// Chunk, pack, offset and length of every entry of the index.
 fn locations(repo: &Repository) -> BTreeSet<(ChunkId, String, u32, u32)> {
-    let index = Index::load(&**repo.store(), repo.id(), &VoidMonitor).unwrap();
+    let index = Index::load(&**repo.store(), repo.sealing(), &VoidMonitor).unwrap();
     let entry = |(chunk, place): (ChunkId, backstop::format::location::Location)| {
         (chunk, place.pack.to_string(), place.offset, place.entry_len)
     };
@@ -121,7 +121,7 @@ fn entries_of_a_pack_whose_trailer_is_torn_are_found_by_scanning_it() {
         );
     }
     delete_index(&store);
-    let watched = Repository::open(Arc::new(store.clone()), watched(3, monitor.clone())).unwrap();
+    let watched = repo::open_repo(Arc::new(store.clone()), watched(3, monitor.clone())).unwrap();
     let report = rebuild(&watched);
     assert_eq!(report.torn_packs.len(), packs.len());
     assert_eq!(monitor.recorded().problems.len(), packs.len());
@@ -183,7 +183,7 @@ fn where_the_medium_fails_the_old_segments_are_kept() {
 fn a_rebuild_goes_beside_a_backup_and_a_dead_prune_but_not_beside_a_living_one() {
     let (store, repo, points) = two_points();
     let prune = SessionId::from_bytes([5; 16]);
-    published(&store, &ObjectName::condemned(prune), &Condemned::default().encode());
+    published(&**repo.store(), &ObjectName::condemned(prune), &Condemned::default().encode());
     rebuild(&repo);
     let registered = store.register(&ObjectName::session(prune), b"of a release to come").unwrap();
     let error = rebuild_index(&repo, &Cancel::default()).unwrap_err();
@@ -221,7 +221,7 @@ fn a_crash_at_any_step_of_a_rebuild_loses_nothing_from_the_index() {
         let is_crashed = store.is_crashed();
         for seed in 0..8 {
             let found = store.reboot(seed);
-            let repo = Repository::open(Arc::new(found), environment(9)).unwrap();
+            let repo = repo::open_repo(Arc::new(found), environment(9)).unwrap();
             assert_eq!(locations(&repo), before, "crash before step {step}, seed {seed}");
             rebuild_index(&repo, &Cancel::default()).unwrap();
             assert_eq!(locations(&repo), before);

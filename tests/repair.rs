@@ -76,7 +76,7 @@ fn flip(store: &dyn Store, name: &ObjectName, at: usize) {
 
 /// All ids that somebody may want, from before anything was damaged.
 fn ids(repo: &Repository) -> BTreeSet<ChunkId> {
-    let index = Index::load(&**repo.store(), repo.id(), repo.monitor()).unwrap();
+    let index = Index::load(&**repo.store(), repo.sealing(), repo.monitor()).unwrap();
     index.entries().map(|entry| entry.unwrap().0).collect()
 }
 
@@ -94,10 +94,11 @@ fn assert_reads_back(repo: &Repository, points: &[Stored]) {
     }
 }
 
-fn packs_of_kind(store: &dyn Store, kind: EntryKind) -> Vec<PackId> {
+fn packs_of_kind(repo: &Repository, kind: EntryKind) -> Vec<PackId> {
+    let store = repo.store();
     let names = store.list(Area::Packs).unwrap();
     let ids = names.iter().filter_map(ObjectName::pack_id);
-    ids.filter(|id| read_pack(store, *id).unwrap().header.kind == kind).collect()
+    ids.filter(|id| read_pack(&**store, repo.sealing(), *id).unwrap().header.kind == kind).collect()
 }
 
 /// The repository is whole, scrubs clean, and there is nothing left to do.
@@ -131,7 +132,7 @@ fn a_sound_repository_is_left_alone() {
 #[test]
 fn a_dry_run_says_what_the_real_one_does_and_writes_nothing() {
     let (store, repo, points) = small_repo();
-    let pack = packs_of_kind(&store, EntryKind::Data)[0];
+    let pack = packs_of_kind(&repo, EntryKind::Data)[0];
     flip(&store, &ObjectName::pack(pack), 1000);
     flip(&store, &ObjectName::config(1), 30);
     overwrite(&store, &store.list(Area::Index).unwrap()[0].clone(), b"no segment");
@@ -156,7 +157,7 @@ fn one_or_two_copies_of_the_configuration_come_back_from_the_others() {
             flip(&store, &ObjectName::config(*copy), 60);
         }
         store.delete(&ObjectName::config(hurt[0])).unwrap();
-        let reopened = Repository::open(Arc::new(store.clone()), environment(9)).unwrap();
+        let reopened = repo::open_repo(Arc::new(store.clone()), environment(9)).unwrap();
         let report = apply(&reopened);
         assert_eq!(report.actions.list.len(), hurt.len(), "{report:?}");
         assert!(report.is_whole());
@@ -196,8 +197,8 @@ fn a_damaged_or_lost_index_is_made_anew_and_the_old_one_is_kept_in_the_quarantin
 #[test]
 fn what_is_good_in_a_damaged_pack_is_read_from_a_new_one() {
     let (store, repo, points) = small_repo();
-    let data = packs_of_kind(&store, EntryKind::Data)[0];
-    let contents = read_pack(&store, data).unwrap();
+    let data = packs_of_kind(&repo, EntryKind::Data)[0];
+    let contents = read_pack(&store, repo.sealing(), data).unwrap();
     assert!(contents.rows.len() > 1);
     let first = contents.rows[0];
     let before = bytes_of(&store, &ObjectName::pack(data));
@@ -237,9 +238,9 @@ fn a_pack_that_lost_its_table_loses_nothing() {
 #[test]
 fn map_nodes_come_back_from_their_second_copy_and_are_stored_twice_again() {
     let (store, repo, points) = small_repo();
-    let packs = packs_of_kind(&store, EntryKind::MapNode);
+    let packs = packs_of_kind(&repo, EntryKind::MapNode);
     // Of each pair one goes, at times by damage and at times by loss.
-    let rows = |pack: PackId| read_pack(&store, pack).unwrap().rows;
+    let rows = |pack: PackId| read_pack(&store, repo.sealing(), pack).unwrap().rows;
     let mut seen = BTreeSet::new();
     for (number, pack) in packs.into_iter().enumerate() {
         let chunks: Vec<_> = rows(pack).iter().map(|row| row.chunk).collect();
@@ -255,7 +256,7 @@ fn map_nodes_come_back_from_their_second_copy_and_are_stored_twice_again() {
     let is_copy = |action: &Action| matches!(action, Action::CopyNodes { nodes } if *nodes > 0);
     assert!(report.actions.list.iter().any(is_copy), "{report:?}");
     assert_healed(&repo, &points);
-    for pack in packs_of_kind(&store, EntryKind::MapNode) {
+    for pack in packs_of_kind(&repo, EntryKind::MapNode) {
         for row in rows(pack) {
             let copies = repo.reader().unwrap().index().locations(row.chunk).unwrap();
             assert!(copies.len() >= 2, "{row:?}");
@@ -266,7 +267,7 @@ fn map_nodes_come_back_from_their_second_copy_and_are_stored_twice_again() {
 #[test]
 fn a_pack_that_is_gone_is_named_and_the_next_backup_heals_it() {
     let (store, repo, points) = small_repo();
-    let data = packs_of_kind(&store, EntryKind::Data)[0];
+    let data = packs_of_kind(&repo, EntryKind::Data)[0];
     store.delete(&ObjectName::pack(data)).unwrap();
     let report = apply(&repo);
     assert!(!report.lost.list.is_empty() && !report.affected.unwrap().list.is_empty());
@@ -325,7 +326,7 @@ fn a_repair_goes_beside_no_session_but_a_mount() {
 #[test]
 fn a_reader_goes_on_through_a_repair() {
     let (store, repo, points) = small_repo();
-    for pack in packs_of_kind(&store, EntryKind::Data) {
+    for pack in packs_of_kind(&repo, EntryKind::Data) {
         let bytes = bytes_of(&store, &ObjectName::pack(pack));
         overwrite(&store, &ObjectName::pack(pack), &bytes[..bytes.len() - 60]);
     }
@@ -414,7 +415,7 @@ fn a_repair_that_is_killed_loses_nothing_and_can_be_run_again() {
             store.crash_after(cut + seed % 3);
             let is_done = run(&repo, true).is_ok();
             let store = store.reboot(cut + seed);
-            let repo = Repository::open(Arc::new(store.clone()), environment(77)).unwrap();
+            let repo = repo::open_repo(Arc::new(store.clone()), environment(77)).unwrap();
             let after = restorable(&repo, &wanted);
             assert!(before.is_subset(&after), "seed {seed}, cut {cut}");
             if let Err(error) = run(&repo, true) {
@@ -437,7 +438,7 @@ fn a_copy_without_empty_directories_gets_them_back_and_one_without_packs_does_no
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path().join("repo");
     let store = Arc::new(DirStore::create(&root).unwrap());
-    let repo = Repository::create(Arc::<DirStore>::clone(&store), environment(1)).unwrap();
+    let repo = repo::create_repo(Arc::<DirStore>::clone(&store), environment(1)).unwrap();
     let bytes = noise(3000, 1);
     let point = back_up_bytes(&repo, "vm", &bytes).unwrap();
     for entry in ["sessions", "forget", "gc", "damaged", "locks", "tmp", "quarantine"] {

@@ -266,7 +266,7 @@ fn progress_adds_up_to_the_length_of_the_disk() {
     let monitor = Arc::new(RecordingMonitor::default());
     let store = Arc::new(MemoryStore::new());
     let disk = back_up_bytes(&new_repo(store.clone()), "vm", &sparse()).unwrap().disks.remove(0);
-    let repo = Repository::open(store, watched(2, monitor.clone())).unwrap();
+    let repo = repo::open_repo(store, watched(2, monitor.clone())).unwrap();
     restore_disk(&repo, &disk, Target::Stream(Box::new(io::sink())), &options()).unwrap();
     let recorded = monitor.recorded();
     assert_eq!(recorded.advanced_bytes, disk.size_bytes);

@@ -19,7 +19,7 @@ use backstop::format::lists::Damaged;
 use backstop::index::lookup::Index;
 use backstop::index::merge::merge;
 use backstop::monitor::{Monitor, RecordingMonitor, VoidMonitor};
-use backstop::repo::{Repository, rebuild_index};
+use backstop::repo::rebuild_index;
 use backstop::scrub::{Finding, Recording, ScrubLevel, ScrubOptions, scrub};
 use backstop::store::testing::{Damage, DamagingStore, Fault, MemoryStore};
 use backstop::store::{DirStore, Store};
@@ -70,7 +70,7 @@ fn progress_adds_up_to_what_was_announced() {
     back_up_bytes(&repo, "vm", &bytes).unwrap();
     back_up_bytes(&repo, "vm", &bytes).unwrap();
     let monitor = Arc::new(RecordingMonitor::default());
-    let repo = Repository::open(store, watched(2, monitor.clone())).unwrap();
+    let repo = repo::open_repo(store, watched(2, monitor.clone())).unwrap();
     let report = check(&repo, ScrubLevel::Points);
     assert!(report.is_clean());
     let expected = report.counts.pack_bytes + 2 * bytes.len() as u64;
@@ -126,7 +126,7 @@ fn bytes_that_are_right_the_second_time_are_no_damage() {
     }
     let healer = store.clone();
     let monitor = AtPhase::new("packs", move || healer.heal());
-    let repo = Repository::open(Arc::new(store), watched(2, monitor)).unwrap();
+    let repo = repo::open_repo(Arc::new(store), watched(2, monitor)).unwrap();
     let report = scrub(&repo, &options(ScrubLevel::Chunks, &Cancel::default())).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.counts.misread_packs, 1);
@@ -138,14 +138,14 @@ fn packs_that_a_prune_deletes_meanwhile_are_not_missing() {
     let repo = new_repo(Arc::new(store.clone()));
     let points = [1, 2, 3].map(|seed| back_up_bytes(&repo, "vm", &noise(MIB, seed)).unwrap());
     let doomed: Vec<PackId> = points.iter().map(|point| pack_of(&repo, point, 0).1.pack).collect();
-    let (pruned, id) = (store.clone(), repo.id());
+    let pruned = store.clone();
     let monitor = AtPhase::new("packs", move || {
-        let index = Index::load(&pruned, id, &VoidMonitor).unwrap();
+        let index = Index::load(&pruned, repo.sealing(), &VoidMonitor).unwrap();
         let without: HashSet<PackId> = doomed.iter().copied().collect();
-        merge(&pruned, id, index.segments(), &without).unwrap();
+        merge(&pruned, repo.sealing(), index.segments(), &without).unwrap();
         doomed.iter().for_each(|pack| pruned.delete(&ObjectName::pack(*pack)).unwrap());
     });
-    let repo = Repository::open(Arc::new(store), watched(2, monitor)).unwrap();
+    let repo = repo::open_repo(Arc::new(store), watched(2, monitor)).unwrap();
     let report = scrub(&repo, &options(ScrubLevel::Chunks, &Cancel::default())).unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
@@ -161,12 +161,12 @@ fn what_an_interrupted_scrub_has_found_is_written_down() {
     let cancel = Cancel::default();
     let request = cancel.clone();
     let monitor = AtPhase::new("packs", move || request.request());
-    let watched = Repository::open(Arc::new(store.clone()), watched(2, monitor)).unwrap();
+    let watched = repo::open_repo(Arc::new(store.clone()), watched(2, monitor)).unwrap();
     let error = scrub(&watched, &options(ScrubLevel::Chunks, &cancel)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     let names = store.list(Area::Damaged).unwrap();
     assert_eq!(names.len(), 1);
-    let list = Damaged::decode(&store.read(&names[0], 10_000).unwrap()).unwrap();
+    let list = Damaged::decode(&repo.store().read(&names[0], 10_000).unwrap()).unwrap();
     assert_eq!(list.missing_packs, [damaged.pack]);
     let healing = back_up_bytes(&repo, "vm", &bytes).unwrap();
     assert_eq!(healing.stats.new_plain_bytes, MIB as u64);

@@ -8,6 +8,7 @@ use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_ro
 
 use crate::base::id::ChunkId;
 use crate::base::limits::{SLICE_BYTES, SLICES_PER_CHUNK};
+use crate::base::secret::SecretKey;
 
 /// A node of the hash tree of a chunk: what a slice contributes to the chunk id.
 ///
@@ -18,6 +19,23 @@ pub type ChainingValue = [u8; 32];
 #[must_use]
 pub fn blake3_256(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
+}
+
+/// A key that is good for one purpose, made of another one. `context` names the purpose and is
+/// never used for anything else.
+#[must_use]
+pub fn derive_key(context: &str, key: &SecretKey) -> SecretKey {
+    SecretKey::new(blake3::derive_key(context, key.expose()))
+}
+
+/// BLAKE3-256 under a key of the parts, one after the other.
+#[must_use]
+pub fn keyed_hash(key: &SecretKey, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key.expose());
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
 }
 
 /// BLAKE3-256 of bytes that arrive in pieces.
@@ -46,26 +64,6 @@ pub struct ChunkHash {
 }
 
 impl ChunkHash {
-    /// Hashes the plain bytes of a chunk.
-    ///
-    /// # Panics
-    ///
-    /// If `plain` is longer than a chunk.
-    #[must_use]
-    pub fn of(plain: &[u8]) -> Self {
-        let mut values = [[0; 32]; SLICES_PER_CHUNK];
-        let mut count = 0;
-        for (index, slice) in plain.chunks(SLICE_BYTES).enumerate() {
-            values[index] = slice_value(slice, index, plain.len());
-            count = index + 1;
-        }
-        let id = match count {
-            0 => ChunkId::from_bytes(blake3_256(&[])),
-            _ => merge(&values[..count]),
-        };
-        Self { id, values, count }
-    }
-
     /// The chunk id: BLAKE3-256 of the whole chunk.
     #[must_use]
     pub fn id(&self) -> ChunkId {
@@ -79,39 +77,91 @@ impl ChunkHash {
     }
 }
 
-/// The chaining value of the slice at `index` of a chunk of `chunk_len` bytes.
-#[must_use]
-pub fn slice_value(slice: &[u8], index: usize, chunk_len: usize) -> ChainingValue {
-    if chunk_len <= SLICE_BYTES {
-        return blake3_256(slice);
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.set_input_offset((index * SLICE_BYTES) as u64);
-    hasher.update(slice);
-    hasher.finalize_non_root()
+/// Gives chunks their ids: by BLAKE3, or by BLAKE3 under the key of an encrypted repository.
+#[derive(Default)]
+pub struct IdHasher {
+    key: Option<SecretKey>,
 }
 
-/// Merges the chaining values of all slices of a chunk to its id.
-///
-/// # Panics
-///
-/// If there are no values.
-#[must_use]
-pub fn merge(values: &[ChainingValue]) -> ChunkId {
-    if let [only] = values {
-        return ChunkId::from_bytes(*only);
+impl IdHasher {
+    /// Ids that nobody can make without the key.
+    #[must_use]
+    pub fn keyed(key: SecretKey) -> Self {
+        Self { key: Some(key) }
     }
-    let (left, right) = values.split_at(left_len(values.len()));
-    let root = merge_subtrees_root(&inner(left), &inner(right), Mode::Hash);
-    ChunkId::from_bytes(*root.as_bytes())
-}
 
-fn inner(values: &[ChainingValue]) -> ChainingValue {
-    if let [only] = values {
-        return *only;
+    /// Hashes the plain bytes of a chunk.
+    ///
+    /// # Panics
+    ///
+    /// If `plain` is longer than a chunk.
+    #[must_use]
+    pub fn hash(&self, plain: &[u8]) -> ChunkHash {
+        let mut values = [[0; 32]; SLICES_PER_CHUNK];
+        let mut count = 0;
+        for (index, slice) in plain.chunks(SLICE_BYTES).enumerate() {
+            values[index] = self.slice_value(slice, index, plain.len());
+            count = index + 1;
+        }
+        let id = match count {
+            0 => ChunkId::from_bytes(self.whole(&[])),
+            _ => self.merge(&values[..count]),
+        };
+        ChunkHash { id, values, count }
     }
-    let (left, right) = values.split_at(left_len(values.len()));
-    merge_subtrees_non_root(&inner(left), &inner(right), Mode::Hash)
+
+    /// The chaining value of the slice at `index` of a chunk of `chunk_len` bytes.
+    #[must_use]
+    pub fn slice_value(&self, slice: &[u8], index: usize, chunk_len: usize) -> ChainingValue {
+        if chunk_len <= SLICE_BYTES {
+            return self.whole(slice);
+        }
+        let mut hasher = self.hasher();
+        hasher.set_input_offset((index * SLICE_BYTES) as u64);
+        hasher.update(slice);
+        hasher.finalize_non_root()
+    }
+
+    /// Merges the chaining values of all slices of a chunk to its id.
+    ///
+    /// # Panics
+    ///
+    /// If there are no values.
+    #[must_use]
+    pub fn merge(&self, values: &[ChainingValue]) -> ChunkId {
+        if let [only] = values {
+            return ChunkId::from_bytes(*only);
+        }
+        let (left, right) = values.split_at(left_len(values.len()));
+        let root = merge_subtrees_root(&self.inner(left), &self.inner(right), self.mode());
+        ChunkId::from_bytes(*root.as_bytes())
+    }
+
+    fn inner(&self, values: &[ChainingValue]) -> ChainingValue {
+        if let [only] = values {
+            return *only;
+        }
+        let (left, right) = values.split_at(left_len(values.len()));
+        merge_subtrees_non_root(&self.inner(left), &self.inner(right), self.mode())
+    }
+
+    fn whole(&self, bytes: &[u8]) -> [u8; 32] {
+        *self.hasher().update(bytes).finalize().as_bytes()
+    }
+
+    fn hasher(&self) -> blake3::Hasher {
+        match &self.key {
+            None => blake3::Hasher::new(),
+            Some(key) => blake3::Hasher::new_keyed(key.expose()),
+        }
+    }
+
+    fn mode(&self) -> Mode<'_> {
+        match &self.key {
+            None => Mode::Hash,
+            Some(key) => Mode::KeyedHash(key.expose()),
+        }
+    }
 }
 
 /// Slices in the left subtree of `count` slices: the largest power of two below `count`.
@@ -127,13 +177,17 @@ mod tests {
     #[test]
     fn slices_merge_to_the_hash_of_the_whole_at_every_kind_of_length() {
         let plain: Vec<u8> = (0..CHUNK_BYTES).map(|i| (i * 31 + i / 251) as u8).collect();
+        let key = || SecretKey::new([7; 32]);
+        let (ids, keyed) = (IdHasher::default(), IdHasher::keyed(key()));
         let lens = (0..=SLICES_PER_CHUNK).flat_map(|n| {
             let edge = n * SLICE_BYTES;
             [edge.saturating_sub(1024), edge.saturating_sub(1), edge, edge + 1, edge + 512]
         });
         for len in lens.filter(|len| *len <= CHUNK_BYTES) {
-            let hash = ChunkHash::of(&plain[..len]);
-            assert_eq!(hash.id().as_bytes(), &blake3_256(&plain[..len]), "length {len}");
+            let bytes = &plain[..len];
+            assert_eq!(ids.hash(bytes).id().as_bytes(), &blake3_256(bytes), "length {len}");
+            let whole = keyed_hash(&key(), &[bytes]);
+            assert_eq!(keyed.hash(bytes).id().as_bytes(), &whole, "length {len}, with a key");
         }
     }
 }

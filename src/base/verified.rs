@@ -2,7 +2,7 @@
 //!
 //! The constructors are the checks: there is no other way to make one of these values.
 
-use crate::base::hash::{ChainingValue, ChunkHash, merge, slice_value};
+use crate::base::hash::{ChainingValue, IdHasher};
 use crate::base::id::ChunkId;
 use crate::base::units::{SliceIndex, slice_count, slice_range};
 
@@ -15,8 +15,8 @@ pub struct VerifiedChunk {
 
 impl VerifiedChunk {
     /// Lets the bytes through only if they hash to `id`; gives the buffer back otherwise.
-    pub fn check(id: ChunkId, plain: Vec<u8>) -> Result<Self, Vec<u8>> {
-        if ChunkHash::of(&plain).id() == id { Ok(Self { id, plain }) } else { Err(plain) }
+    pub fn check(ids: &IdHasher, id: ChunkId, plain: Vec<u8>) -> Result<Self, Vec<u8>> {
+        if ids.hash(&plain).id() == id { Ok(Self { id, plain }) } else { Err(plain) }
     }
 
     /// The id that the bytes were checked against.
@@ -53,6 +53,7 @@ impl VerifiedSlice {
     /// `chunk_len` is the length of the whole chunk, in bytes.
     #[must_use]
     pub fn check(
+        ids: &IdHasher,
         chunk: ChunkId,
         chunk_len: usize,
         index: SliceIndex,
@@ -63,8 +64,9 @@ impl VerifiedSlice {
         let fits = values.len() == slice_count(chunk_len)
             && at < values.len()
             && plain.len() == slice_range(index, chunk_len).len();
-        let proven =
-            fits && slice_value(&plain, at, chunk_len) == values[at] && merge(values) == chunk;
+        let proven = fits
+            && ids.slice_value(&plain, at, chunk_len) == values[at]
+            && ids.merge(values) == chunk;
         proven.then_some(Self { chunk, index, plain })
     }
 
@@ -95,10 +97,12 @@ mod tests {
     #[test]
     fn a_slice_is_let_through_only_with_its_own_bytes_place_and_neighbours() {
         let plain: Vec<u8> = (0..SLICE_BYTES * 2 + 100).map(|i| (i / 7) as u8).collect();
-        let hash = ChunkHash::of(&plain);
+        let ids = IdHasher::default();
+        let hash = ids.hash(&plain);
         let check = |index: u8, bytes: &[u8], values: &[ChainingValue]| {
             let index = SliceIndex(index);
-            VerifiedSlice::check(hash.id(), plain.len(), index, values, bytes.to_vec()).is_some()
+            VerifiedSlice::check(&ids, hash.id(), plain.len(), index, values, bytes.to_vec())
+                .is_some()
         };
         let slice = |index: u8| &plain[slice_range(SliceIndex(index), plain.len())];
         assert!((0..3).all(|i| check(i, slice(i), hash.values())));

@@ -5,21 +5,25 @@ use zstd::bulk::Decompressor;
 use crate::base::id::ChunkId;
 use crate::base::units::{SliceIndex, slice_range};
 use crate::base::verified::{VerifiedChunk, VerifiedSlice};
+use crate::crypto::{Sealing, SliceOpener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{EntryHead, SliceCodec, SliceRow};
 
 /// Decodes entries. Keeps its decompression context; make one per thread.
 pub struct ChunkDecoder {
+    sealing: Sealing,
     zstd: Decompressor<'static>,
+    /// A slice after it was opened.
+    opened: Vec<u8>,
 }
 
 impl ChunkDecoder {
-    /// A decoder.
-    pub fn new() -> Result<Self> {
+    /// A decoder of the entries of a repository.
+    pub fn new(sealing: &Sealing) -> Result<Self> {
         let zstd = Decompressor::new().map_err(|error| {
             Error::new(ErrorKind::Io, "cannot set up decompression").because(error)
         })?;
-        Ok(Self { zstd })
+        Ok(Self { sealing: sealing.clone(), zstd, opened: Vec::new() })
     }
 
     /// Decodes a whole entry under the id that it was looked up by. `buffer` is used for the
@@ -30,20 +34,23 @@ impl ChunkDecoder {
         entry: &[u8],
         mut buffer: Vec<u8>,
     ) -> Result<VerifiedChunk> {
-        let head = EntryHead::decode(entry)
+        let head = self
+            .sealing
+            .open_head(entry)
             .map_err(|error| Error::corrupt("the entry is damaged").because(error).chunk(chunk))?;
         if entry.len() != head.entry_len() {
             return Err(Error::corrupt("the entry has the wrong length").chunk(chunk));
         }
+        let opener = self.slice_opener(chunk, &head)?;
         buffer.clear();
         buffer.resize(head.plain_len(), 0);
         for (index, row) in head.rows().iter().enumerate() {
             let slice = SliceIndex(index as u8);
             let out = &mut buffer[slice_range(slice, head.plain_len())];
-            self.decode_slice_into(row, &entry[head.stored_range(slice)], out)
+            self.decode_slice_into(&opener, slice, row, &entry[head.stored_range(slice)], out)
                 .map_err(|error| error.chunk(chunk))?;
         }
-        VerifiedChunk::check(chunk, buffer)
+        VerifiedChunk::check(self.sealing.ids(), chunk, buffer)
             .map_err(|_| Error::corrupt("the stored bytes are not those of the chunk").chunk(chunk))
     }
 
@@ -59,14 +66,32 @@ impl ChunkDecoder {
         let Some(row) = head.rows().get(usize::from(slice.0)) else {
             return Err(Error::corrupt("the entry is too short for the slice").chunk(chunk));
         };
+        let opener = self.slice_opener(chunk, head)?;
         let mut plain = vec![0; slice_range(slice, head.plain_len()).len()];
-        self.decode_slice_into(row, stored, &mut plain).map_err(|error| error.chunk(chunk))?;
-        VerifiedSlice::check(chunk, head.plain_len(), slice, &head.values(), plain).ok_or_else(
-            || Error::corrupt("the stored bytes are not those of the chunk").chunk(chunk),
-        )
+        self.decode_slice_into(&opener, slice, row, stored, &mut plain)
+            .map_err(|error| error.chunk(chunk))?;
+        let (ids, len) = (self.sealing.ids(), head.plain_len());
+        VerifiedSlice::check(ids, chunk, len, slice, &head.values(), plain).ok_or_else(|| {
+            Error::corrupt("the stored bytes are not those of the chunk").chunk(chunk)
+        })
     }
 
-    fn decode_slice_into(&mut self, row: &SliceRow, stored: &[u8], out: &mut [u8]) -> Result<()> {
+    fn slice_opener(&self, chunk: ChunkId, head: &EntryHead) -> Result<SliceOpener> {
+        let opener = self.sealing.slice_opener(head);
+        opener.map_err(|error| Error::corrupt("the entry is damaged").because(error).chunk(chunk))
+    }
+
+    fn decode_slice_into(
+        &mut self,
+        opener: &SliceOpener,
+        slice: SliceIndex,
+        row: &SliceRow,
+        stored: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let stored = opener
+            .open(slice, row, stored, &mut self.opened)
+            .map_err(|error| Error::corrupt("a slice is damaged").because(error))?;
         match row.codec {
             SliceCodec::Zero => out.fill(0),
             SliceCodec::Raw if stored.len() == out.len() => out.copy_from_slice(stored),

@@ -7,10 +7,9 @@ use crate::base::limits::{CHUNK_BYTES, SLICE_BYTES};
 use crate::base::verified::VerifiedChunk;
 use crate::chunk::ChunkDecoder;
 use crate::chunk::zero::is_zero;
+use crate::crypto::Sealing;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::entry::{
-    ENTRY_HEADER_LEN, ENTRY_LEN_MAX, EntryHead, EntryKind, SLICE_ROW_LEN, SliceCodec, SliceRow,
-};
+use crate::format::entry::{ENTRY_LEN_MAX, EntryHead, EntryKind, SliceCodec, SliceRow};
 
 /// How hard to compress: a zstd level from -7 (fast) to 19 (small).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +32,7 @@ impl Default for CompressionLevel {
 
 /// Encodes chunks and map nodes. Keeps its contexts and buffers; make one per thread.
 pub struct ChunkEncoder {
+    sealing: Sealing,
     zstd: Compressor<'static>,
     decoder: ChunkDecoder,
     entry: Vec<u8>,
@@ -40,14 +40,15 @@ pub struct ChunkEncoder {
 }
 
 impl ChunkEncoder {
-    /// An encoder of that level.
-    pub fn new(level: CompressionLevel) -> Result<Self> {
+    /// An encoder of that level for the entries of a repository.
+    pub fn new(level: CompressionLevel, sealing: &Sealing) -> Result<Self> {
         let zstd = Compressor::new(level.0).map_err(|error| {
             Error::new(ErrorKind::Io, "cannot set up compression").because(error)
         })?;
         Ok(Self {
+            sealing: sealing.clone(),
             zstd,
-            decoder: ChunkDecoder::new()?,
+            decoder: ChunkDecoder::new(sealing)?,
             entry: Vec::with_capacity(ENTRY_LEN_MAX),
             decoded: Vec::with_capacity(CHUNK_BYTES),
         })
@@ -62,19 +63,20 @@ impl ChunkEncoder {
     /// If `plain` is empty or longer than a chunk.
     pub fn encode(&mut self, kind: EntryKind, hash: &ChunkHash, plain: &[u8]) -> Result<&[u8]> {
         assert!((1..=CHUNK_BYTES).contains(&plain.len()), "a chunk has 1 byte to 1 MiB");
-        let head_len = ENTRY_HEADER_LEN + hash.values().len() * SLICE_ROW_LEN;
+        let sealer = self.sealing.entry_sealer(kind, hash.id(), plain.len());
         self.entry.clear();
-        self.entry.resize(head_len, 0);
+        self.entry.resize(sealer.head_len(hash.values().len()), 0);
         let mut rows = Vec::with_capacity(hash.values().len());
-        for (slice, value) in plain.chunks(SLICE_BYTES).zip(hash.values()) {
+        for (index, (slice, value)) in plain.chunks(SLICE_BYTES).zip(hash.values()).enumerate() {
             let before = self.entry.len();
             let codec = self.append_slice(slice);
             let stored_len = (self.entry.len() - before) as u32;
-            rows.push(SliceRow { codec, stored_len, value: *value });
+            let row = SliceRow { codec, stored_len, value: *value };
+            sealer.seal_slice(index, &row, &mut self.entry, before);
+            rows.push(row);
         }
-        let mut head = Vec::with_capacity(head_len);
-        EntryHead::new(kind, hash.id(), plain.len(), rows).encode_into(&mut head);
-        self.entry[..head_len].copy_from_slice(&head);
+        let head = EntryHead::new(kind, hash.id(), plain.len(), rows);
+        sealer.write_head(head, &mut self.entry);
         self.verify(hash)?;
         Ok(&self.entry)
     }
@@ -115,8 +117,13 @@ impl ChunkEncoder {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::base::chance::SystemChance;
+    use crate::base::id::{ChunkId, RepoId};
     use crate::base::units::SliceIndex;
+    use crate::crypto::Keyring;
     use proptest::prelude::*;
 
     fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -128,9 +135,16 @@ mod tests {
         (0..len).map(|_| next()).collect()
     }
 
-    fn encode(plain: &[u8]) -> Vec<u8> {
-        let mut encoder = ChunkEncoder::new(CompressionLevel::default()).unwrap();
-        encoder.encode(EntryKind::Data, &ChunkHash::of(plain), plain).unwrap().to_vec()
+    fn sealings() -> [Sealing; 2] {
+        let repo = RepoId::from_bytes([1; 16]);
+        let keyring = Keyring::generate(&SystemChance);
+        [Sealing::plain(repo), Sealing::keyed(repo, &keyring, Arc::new(SystemChance))]
+    }
+
+    fn encode(sealing: &Sealing, plain: &[u8]) -> (ChunkId, Vec<u8>) {
+        let mut encoder = ChunkEncoder::new(CompressionLevel::default(), sealing).unwrap();
+        let hash = sealing.ids().hash(plain);
+        (hash.id(), encoder.encode(EntryKind::Data, &hash, plain).unwrap().to_vec())
     }
 
     #[test]
@@ -138,11 +152,26 @@ mod tests {
         let mut plain = vec![0; SLICE_BYTES];
         plain.extend(noise(SLICE_BYTES, 1));
         plain.extend(b"text ".repeat(SLICE_BYTES / 5));
-        let entry = encode(&plain);
-        let head = EntryHead::decode(&entry).unwrap();
-        let codecs: Vec<_> = head.rows().iter().map(|row| row.codec).collect();
-        assert_eq!(codecs, [SliceCodec::Zero, SliceCodec::Raw, SliceCodec::Zstd]);
-        assert!(entry.len() < SLICE_BYTES * 5 / 4);
+        for sealing in sealings() {
+            let (_, entry) = encode(&sealing, &plain);
+            let head = sealing.open_head(&entry).unwrap();
+            let codecs: Vec<_> = head.rows().iter().map(|row| row.codec).collect();
+            assert_eq!(codecs, [SliceCodec::Zero, SliceCodec::Raw, SliceCodec::Zstd]);
+            assert!(entry.len() < SLICE_BYTES * 5 / 4);
+        }
+    }
+
+    #[test]
+    fn two_sealed_entries_of_one_chunk_share_no_bytes_and_both_open() {
+        let [_, sealing] = sealings();
+        let plain = noise(SLICE_BYTES * 2, 5);
+        let [(id, first), (_, second)] = [encode(&sealing, &plain), encode(&sealing, &plain)];
+        let equal = first.iter().zip(&second).filter(|(a, b)| a == b).count();
+        assert!(equal < first.len() / 100, "{equal} of {} bytes are equal", first.len());
+        let mut decoder = ChunkDecoder::new(&sealing).unwrap();
+        for entry in [first, second] {
+            assert_eq!(decoder.decode(id, &entry, Vec::new()).unwrap().bytes(), plain);
+        }
     }
 
     proptest! {
@@ -153,17 +182,18 @@ mod tests {
             len in 1usize..=CHUNK_BYTES, seed: u64, shift in 0u32..8,
         ) {
             let plain: Vec<u8> = noise(len, seed).iter().map(|byte| byte >> shift).collect();
-            let id = ChunkHash::of(&plain).id();
-            let entry = encode(&plain);
-            let mut decoder = ChunkDecoder::new().unwrap();
-            let decoded = decoder.decode(id, &entry, Vec::new()).unwrap();
-            prop_assert_eq!(decoded.bytes(), &plain[..]);
-            let head = EntryHead::decode(&entry).unwrap();
-            for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
-                let slice = SliceIndex(index as u8);
-                let stored = &entry[head.stored_range(slice)];
-                let decoded = decoder.decode_slice(id, &head, slice, stored).unwrap();
-                prop_assert_eq!(decoded.bytes(), expected);
+            for sealing in sealings() {
+                let (id, entry) = encode(&sealing, &plain);
+                let mut decoder = ChunkDecoder::new(&sealing).unwrap();
+                let decoded = decoder.decode(id, &entry, Vec::new()).unwrap();
+                prop_assert_eq!(decoded.bytes(), &plain[..]);
+                let head = sealing.open_head(&entry).unwrap();
+                for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
+                    let slice = SliceIndex(index as u8);
+                    let stored = &entry[head.stored_range(slice)];
+                    let decoded = decoder.decode_slice(id, &head, slice, stored).unwrap();
+                    prop_assert_eq!(decoded.bytes(), expected);
+                }
             }
         }
 
@@ -172,15 +202,16 @@ mod tests {
             len in 1usize..SLICE_BYTES * 3, seed: u64, at: prop::sample::Index, bit in 0u8..8,
         ) {
             let plain: Vec<u8> = noise(len, seed).iter().map(|byte| byte >> 4).collect();
-            let id = ChunkHash::of(&plain).id();
-            let mut entry = encode(&plain);
-            let at = at.index(entry.len());
-            entry[at] ^= 1 << bit;
-            let mut decoder = ChunkDecoder::new().unwrap();
-            if let Ok(decoded) = decoder.decode(id, &entry, Vec::new()) {
-                prop_assert_eq!(decoded.bytes(), &plain[..]);
-            }
-            if let Ok(head) = EntryHead::decode(&entry) {
+            for sealing in sealings() {
+                let (id, mut entry) = encode(&sealing, &plain);
+                let at = at.index(entry.len());
+                entry[at] ^= 1 << bit;
+                let mut decoder = ChunkDecoder::new(&sealing).unwrap();
+                if let Ok(decoded) = decoder.decode(id, &entry, Vec::new()) {
+                    prop_assert!(!sealing.is_encrypted(), "every bit of an entry is sealed");
+                    prop_assert_eq!(decoded.bytes(), &plain[..]);
+                }
+                let Ok(head) = sealing.open_head(&entry) else { continue };
                 for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
                     let slice = SliceIndex(index as u8);
                     let stored = entry.get(head.stored_range(slice)).unwrap_or_default();

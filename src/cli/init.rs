@@ -12,7 +12,7 @@ use crate::cli::failure::{Advise, Result};
 use crate::cli::output::shell_word;
 use crate::cli::repo_arg::Run;
 use crate::error::ErrorKind;
-use crate::repo::Repository;
+use crate::repo::{NewRepository, Repository};
 use crate::store::DirStore;
 
 /// Make an empty repository
@@ -48,8 +48,9 @@ struct RepositoryDocument<'a> {
 pub(super) fn run(run: &Run, args: &InitArgs) -> Result<Exit> {
     let path = run.repo_path()?;
     let store = DirStore::create(path);
-    let create = if args.parity { Repository::create_with_parity } else { Repository::create };
-    let made = store.and_then(|store| create(Arc::new(store), run.environment()));
+    let new = NewRepository { has_parity: args.parity, keyring: None };
+    let made =
+        store.and_then(|store| Repository::create_as(Arc::new(store), run.environment(), &new));
     let repo = made.advise(ErrorKind::AlreadyExists, "name a directory that is new or empty")?;
     let document = InitDocument {
         repository: RepositoryDocument {

@@ -60,11 +60,11 @@ pub struct DecodeError {
 }
 
 impl DecodeError {
-    pub(super) fn damaged(what: impl Into<String>) -> Self {
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Corrupt, what: what.into() }
     }
 
-    pub(super) fn newer(what: impl Into<String>) -> Self {
+    pub(crate) fn newer(what: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Unsupported, what: what.into() }
     }
 
@@ -100,6 +100,6 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// Fails as damaged unless `good`.
-pub(super) fn require(good: bool, what: &'static str) -> Result<(), DecodeError> {
+pub(crate) fn require(good: bool, what: &'static str) -> Result<(), DecodeError> {
     if good { Ok(()) } else { Err(DecodeError::damaged(what)) }
 }

@@ -30,8 +30,10 @@ pub struct Config {
 
 /// Packs have parity: whoever writes one writes that, too, and whoever deletes one deletes it.
 const PARITY: &str = "parity";
+/// Everything but the configuration, the key slots and parity is sealed with keys.
+const ENCRYPTION: &str = "encryption";
 /// Features that this release knows.
-const FEATURES_KNOWN: &[&str] = &[PARITY];
+const FEATURES_KNOWN: &[&str] = &[PARITY, ENCRYPTION];
 
 impl Config {
     /// The configuration of a new repository.
@@ -58,6 +60,19 @@ impl Config {
     #[must_use]
     pub fn has_parity(&self) -> bool {
         self.required_features.iter().any(|feature| feature == PARITY)
+    }
+
+    /// The same for a repository that is encrypted.
+    #[must_use]
+    pub fn with_encryption(mut self) -> Self {
+        self.required_features.push(ENCRYPTION.to_owned());
+        self
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.required_features.iter().any(|feature| feature == ENCRYPTION)
     }
 
     /// The bytes of the object.

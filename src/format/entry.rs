@@ -8,6 +8,8 @@ use crate::base::id::ChunkId;
 use crate::base::limits::{CHUNK_BYTES, SLICES_PER_CHUNK};
 use crate::base::units::{SliceIndex, slice_count, slice_range};
 use crate::format::codec::{DecodeError, Field, require};
+use crate::format::epoch::KeyEpoch;
+use crate::format::sealed::TAG_LEN;
 
 /// First bytes of every entry, by which it is found again when the pack's trailer is gone.
 pub const ENTRY_MAGIC: [u8; 8] = *b"bsentry\x1a";
@@ -34,10 +36,19 @@ pub const SLICE_ROW_LEN: usize = VALUE.end();
 /// The layout of a row of the slice table, in order.
 pub const SLICE_FIELDS: &[Field] = &[CODEC, SLICE_RESERVED, STORED_LEN, VALUE];
 
-/// Length of the longest header with its slice table, in bytes.
-pub const ENTRY_HEAD_LEN_MAX: usize = ENTRY_HEADER_LEN + SLICES_PER_CHUNK * SLICE_ROW_LEN;
-/// Length of the longest entry, in bytes: no slice is stored longer than it is.
-pub const ENTRY_LEN_MAX: usize = ENTRY_HEAD_LEN_MAX + CHUNK_BYTES;
+const SALT: Field = Field::new("salt", 0, 16);
+const MASKED: Field = Field::new("masked", 16, 8);
+
+/// Length of what comes before the sealed header of a sealed entry, in bytes.
+pub const ENTRY_PREFIX_LEN: usize = MASKED.end();
+/// The layout of that, in order.
+pub const PREFIX_FIELDS: &[Field] = &[SALT, MASKED];
+
+/// Length of the longest header with its slice table, in bytes, as it is stored.
+pub const ENTRY_HEAD_LEN_MAX: usize =
+    ENTRY_PREFIX_LEN + ENTRY_HEADER_LEN + SLICES_PER_CHUNK * SLICE_ROW_LEN + TAG_LEN;
+/// Length of the longest entry, in bytes: no slice is longer than it is, and a tag.
+pub const ENTRY_LEN_MAX: usize = ENTRY_HEAD_LEN_MAX + CHUNK_BYTES + SLICES_PER_CHUNK * TAG_LEN;
 
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +91,9 @@ pub enum SliceCodec {
 }
 
 impl SliceCodec {
-    fn code(self) -> u8 {
+    /// The number that stands for it on disk.
+    #[must_use]
+    pub fn code(self) -> u8 {
         match self {
             Self::Zero => 0,
             Self::Raw => 1,
@@ -109,6 +122,55 @@ pub struct SliceRow {
     pub value: ChainingValue,
 }
 
+/// What tells the keys of a sealed entry: the bytes before its header, unmasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntrySeal {
+    /// Random bytes of this entry alone.
+    pub salt: [u8; 16],
+    /// Whose keys sealed it.
+    pub epoch: KeyEpoch,
+}
+
+impl EntrySeal {
+    /// The bytes before a header with `slice_count` rows. What could be told from a random string
+    /// is hidden by `mask`, which only a holder of the keys can make of the salt.
+    #[must_use]
+    pub fn encode(&self, slice_count: usize, mask: [u8; 8]) -> [u8; ENTRY_PREFIX_LEN] {
+        let [a, b, c, d] = self.epoch.number().to_le_bytes();
+        let mut masked = [0, 0, 0, slice_count as u8, a, b, c, d];
+        masked.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+        let mut out = [0; ENTRY_PREFIX_LEN];
+        SALT.put(&mut out, &self.salt);
+        MASKED.put(&mut out, &masked);
+        out
+    }
+
+    /// The salt at the beginning of what may be a sealed entry.
+    #[must_use]
+    pub fn salt_of(prefix: &[u8; ENTRY_PREFIX_LEN]) -> [u8; 16] {
+        SALT.array(prefix)
+    }
+
+    /// The seal and the number of slices; none if this is not the beginning of an entry. One in 14
+    /// million places in random bytes looks like one.
+    #[must_use]
+    pub fn decode(prefix: &[u8; ENTRY_PREFIX_LEN], mask: [u8; 8]) -> Option<(Self, usize)> {
+        let masked: [u8; 8] = MASKED.array(prefix);
+        let [x, y, z, slice_count, epoch @ ..]: [u8; 8] =
+            std::array::from_fn(|i| masked[i] ^ mask[i]);
+        let slice_count = usize::from(slice_count);
+        let is_one = [x, y, z] == [0; 3] && (1..=SLICES_PER_CHUNK).contains(&slice_count);
+        let epoch = KeyEpoch::from_number(u32::from_le_bytes(epoch)).filter(|_| is_one)?;
+        Some((Self { salt: Self::salt_of(prefix), epoch }, slice_count))
+    }
+
+    /// Length of the sealed header with `slice_count` rows and its tag, in bytes.
+    #[must_use]
+    pub fn sealed_head_len(slice_count: usize) -> usize {
+        ENTRY_HEADER_LEN + slice_count * SLICE_ROW_LEN + TAG_LEN
+    }
+}
+
 /// The header of an entry with its slice table. Its numbers agree with each other, whatever the
 /// bytes were: lengths are within their limits and add up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +179,7 @@ pub struct EntryHead {
     chunk: ChunkId,
     plain_len: u32,
     rows: Vec<SliceRow>,
+    seal: Option<EntrySeal>,
 }
 
 impl EntryHead {
@@ -126,13 +189,25 @@ impl EntryHead {
     #[must_use]
     pub fn new(kind: EntryKind, chunk: ChunkId, plain_len: usize, rows: Vec<SliceRow>) -> Self {
         assert_eq!(rows.len(), slice_count(plain_len), "one row per slice");
-        Self { kind, chunk, plain_len: plain_len as u32, rows }
+        Self { kind, chunk, plain_len: plain_len as u32, rows, seal: None }
     }
 
-    /// Appends the encoded header and slice table.
+    /// The head of the same entry, sealed.
+    #[must_use]
+    pub fn sealed_by(self, seal: EntrySeal) -> Self {
+        Self { seal: Some(seal), ..self }
+    }
+
+    /// How the entry is sealed, if it is.
+    #[must_use]
+    pub fn seal(&self) -> Option<EntrySeal> {
+        self.seal
+    }
+
+    /// Appends the encoded header and slice table, which are not sealed yet.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.resize(start + self.head_len(), 0);
+        out.resize(start + self.table_end(), 0);
         let head = &mut out[start..];
         MAGIC.put(head, &ENTRY_MAGIC);
         KIND.put(head, &[self.kind.code()]);
@@ -166,7 +241,7 @@ impl EntryHead {
         });
         let rows = rows.collect::<Result<_, _>>()?;
         let chunk = ChunkId::from_bytes(CHUNK_ID.array(bytes));
-        Ok(Self { kind, chunk, plain_len, rows })
+        Ok(Self { kind, chunk, plain_len, rows, seal: None })
     }
 
     /// What the entry holds.
@@ -199,25 +274,40 @@ impl EntryHead {
         self.rows.iter().map(|row| row.value).collect()
     }
 
-    /// Length of the header with its slice table, in bytes.
+    /// Length of the header with its slice table, in bytes, as it is stored.
     #[must_use]
     pub fn head_len(&self) -> usize {
-        ENTRY_HEADER_LEN + self.rows.len() * SLICE_ROW_LEN
+        match self.seal {
+            None => self.table_end(),
+            Some(_) => ENTRY_PREFIX_LEN + self.table_end() + TAG_LEN,
+        }
     }
 
     /// Length of the whole entry, in bytes.
     #[must_use]
     pub fn entry_len(&self) -> usize {
-        self.head_len() + self.rows.iter().map(|row| row.stored_len as usize).sum::<usize>()
+        self.head_len() + self.rows.iter().map(|row| self.len_of(row)).sum::<usize>()
     }
 
-    /// Where a stored slice lies, in bytes from the start of the entry.
+    /// Where a stored slice lies with its tag, in bytes from the start of the entry.
     #[must_use]
     pub fn stored_range(&self, slice: SliceIndex) -> std::ops::Range<usize> {
         let at = usize::from(slice.0);
-        let before: usize = self.rows[..at].iter().map(|row| row.stored_len as usize).sum();
+        let before: usize = self.rows[..at].iter().map(|row| self.len_of(row)).sum();
         let start = self.head_len() + before;
-        start..start + self.rows[at].stored_len as usize
+        start..start + self.len_of(&self.rows[at])
+    }
+
+    /// Length of what is stored of a slice: nothing of one that is zero, so nothing is sealed.
+    fn len_of(&self, row: &SliceRow) -> usize {
+        match self.seal {
+            Some(_) if row.codec != SliceCodec::Zero => row.stored_len as usize + TAG_LEN,
+            _ => row.stored_len as usize,
+        }
+    }
+
+    fn table_end(&self) -> usize {
+        ENTRY_HEADER_LEN + self.rows.len() * SLICE_ROW_LEN
     }
 }
 

@@ -163,9 +163,14 @@ impl ObjectName {
     /// The lock of a VM. The key is a hash of the VM's name: names of users are never paths.
     #[must_use]
     pub fn vm_lock(vm: &str) -> Self {
-        let key = crate::base::hash::blake3_256(vm.as_bytes());
-        let leaf = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { area: Area::Locks, leaf }
+        let hash = crate::base::hash::blake3_256(vm.as_bytes());
+        Self { area: Area::Locks, leaf: lock_leaf(std::array::from_fn(|i| hash[i])) }
+    }
+
+    /// The lock of a VM in an encrypted repository. The key is made of the VM's name and a secret.
+    #[must_use]
+    pub fn keyed_lock(key: [u8; 16]) -> Self {
+        Self { area: Area::Locks, leaf: lock_leaf(key) }
     }
 
     /// The lock of whoever must be the only one at work. Its name is the key of no VM.
@@ -256,6 +261,10 @@ impl ObjectName {
             | Area::Quarantine => None,
         }
     }
+}
+
+fn lock_leaf(key: [u8; 16]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The session and the number in the name of a note, in other spellings of the number as well.

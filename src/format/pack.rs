@@ -7,6 +7,8 @@ use crate::base::id::{ChunkId, RepoId};
 use crate::base::limits::{CHUNK_BYTES, PACK_BYTES_MAX};
 use crate::format::codec::{DecodeError, Field, require};
 use crate::format::entry::{ENTRY_HEADER_LEN, ENTRY_LEN_MAX, EntryKind};
+use crate::format::epoch::KeyEpoch;
+use crate::format::sealed::TAG_LEN;
 
 const PACK_MAGIC: &[u8; 8] = b"bspack\x1a\n";
 const FOOTER_MAGIC: &[u8; 8] = b"bspkend\n";
@@ -15,14 +17,15 @@ const VERSION_WRITTEN: u16 = 1;
 const MAGIC: Field = Field::new("magic", 0, 8);
 const VERSION: Field = Field::new("version", 8, 2);
 const KIND: Field = Field::new("kind", 10, 1);
-const RESERVED: Field = Field::new("reserved", 11, 5);
+const RESERVED: Field = Field::new("reserved", 11, 1);
+const EPOCH: Field = Field::new("epoch", 12, 4);
 const REPO: Field = Field::new("repo", 16, 16);
 const SALT: Field = Field::new("salt", 32, 32);
 
 /// Length of a pack's header, in bytes.
 pub const PACK_HEADER_LEN: usize = SALT.end();
 /// The layout of the header, in order.
-pub const HEADER_FIELDS: &[Field] = &[MAGIC, VERSION, KIND, RESERVED, REPO, SALT];
+pub const HEADER_FIELDS: &[Field] = &[MAGIC, VERSION, KIND, RESERVED, EPOCH, REPO, SALT];
 
 const ROW_CHUNK_ID: Field = Field::new("chunk_id", 0, 32);
 const ROW_OFFSET: Field = Field::new("offset", 32, 4);
@@ -52,6 +55,8 @@ pub const FOOTER_FIELDS: &[Field] = &[FOOTER_MAGIC_AT, TABLE_OFFSET, ENTRY_COUNT
 pub struct PackHeader {
     /// What all entries of the pack hold.
     pub kind: EntryKind,
+    /// Whose keys sealed the table of the pack; none in a plain repository.
+    pub epoch: Option<KeyEpoch>,
     /// The repository that the pack was written for.
     pub repo: RepoId,
     /// Random bytes, so that no two packs ever have the same name.
@@ -66,6 +71,7 @@ impl PackHeader {
         MAGIC.put(&mut out, PACK_MAGIC);
         VERSION.put(&mut out, &VERSION_WRITTEN.to_le_bytes());
         KIND.put(&mut out, &[self.kind.code()]);
+        EPOCH.put(&mut out, &KeyEpoch::encode(self.epoch));
         REPO.put(&mut out, self.repo.as_bytes());
         SALT.put(&mut out, &self.salt);
         out
@@ -83,6 +89,7 @@ impl PackHeader {
         require(RESERVED.is_zero(bytes), "the pack's header has bits that mean nothing")?;
         Ok(Self {
             kind: EntryKind::from_code(KIND.of(bytes)[0])?,
+            epoch: KeyEpoch::from_number(EPOCH.u32(bytes)),
             repo: RepoId::from_bytes(REPO.array(bytes)),
             salt: SALT.array(bytes),
         })
@@ -149,65 +156,96 @@ pub fn is_plain_len(plain_len: u32) -> bool {
 /// The footer of a pack: enough to find and check its entry table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackFooter {
+    header: PackHeader,
     table_offset: u32,
+    table_len: usize,
     entry_count: u32,
     checksum: [u8; 32],
 }
 
-/// The table and the footer of a pack whose entries end at `table_offset`.
+/// The table of a pack, before it is sealed.
 #[must_use]
-pub fn encode_trailer(header: &PackHeader, table_offset: u32, rows: &[TableRow]) -> Vec<u8> {
-    let mut out: Vec<u8> = rows.iter().flat_map(TableRow::encode).collect();
-    let checksum = checksum(header, table_offset, rows.len() as u32, &out);
+pub fn encode_table(rows: &[TableRow]) -> Vec<u8> {
+    rows.iter().flat_map(TableRow::encode).collect()
+}
+
+/// The footer of a pack whose entries end at `table_offset`, where `table` follows, sealed if the
+/// header says so.
+#[must_use]
+pub fn encode_footer(
+    header: &PackHeader,
+    table_offset: u32,
+    entry_count: u32,
+    table: &[u8],
+) -> [u8; PACK_FOOTER_LEN] {
+    let checksum = checksum(header, table_offset, entry_count, table);
     let mut footer = [0; PACK_FOOTER_LEN];
     FOOTER_MAGIC_AT.put(&mut footer, FOOTER_MAGIC);
     TABLE_OFFSET.put(&mut footer, &table_offset.to_le_bytes());
-    ENTRY_COUNT.put(&mut footer, &(rows.len() as u32).to_le_bytes());
+    ENTRY_COUNT.put(&mut footer, &entry_count.to_le_bytes());
     CHECKSUM.put(&mut footer, &checksum);
-    out.extend_from_slice(&footer);
-    out
+    footer
 }
 
 impl PackFooter {
     /// Reads the footer: the last [`PACK_FOOTER_LEN`] bytes of a pack of `pack_len` bytes.
-    pub fn decode(bytes: &[u8], pack_len: u64) -> Result<Self, DecodeError> {
+    pub fn decode(bytes: &[u8], pack_len: u64, header: &PackHeader) -> Result<Self, DecodeError> {
         require(bytes.len() == PACK_FOOTER_LEN, "the pack is cut short")?;
         require(FOOTER_MAGIC_AT.of(bytes) == FOOTER_MAGIC, "the pack does not end like one")?;
-        let footer = Self {
+        let mut footer = Self {
+            header: *header,
             table_offset: TABLE_OFFSET.u32(bytes),
+            table_len: 0,
             entry_count: ENTRY_COUNT.u32(bytes),
             checksum: CHECKSUM.array(bytes),
         };
-        let table_len = u64::from(footer.entry_count) * TABLE_ROW_LEN as u64;
+        let tag_len = if header.epoch.is_some() { TAG_LEN as u64 } else { 0 };
+        let table_len = u64::from(footer.entry_count) * TABLE_ROW_LEN as u64 + tag_len;
         let end = u64::from(footer.table_offset) + table_len + PACK_FOOTER_LEN as u64;
         require(
             end == pack_len && pack_len <= PACK_BYTES_MAX as u64,
             "the pack's footer does not agree with its length",
         )?;
         require(footer.table_offset as usize >= PACK_HEADER_LEN, "the pack's table is misplaced")?;
+        // Not above the length of a pack.
+        footer.table_len = table_len as usize;
         Ok(footer)
+    }
+
+    /// The header that goes with it.
+    #[must_use]
+    pub fn header(&self) -> &PackHeader {
+        &self.header
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn entry_count(&self) -> u32 {
+        self.entry_count
     }
 
     /// Where the table lies, in bytes from the start of the pack.
     #[must_use]
     pub fn table_range(&self) -> std::ops::Range<usize> {
         let start = self.table_offset as usize;
-        start..start + self.entry_count as usize * TABLE_ROW_LEN
+        start..start + self.table_len
     }
 
-    /// Reads the table that lies at [`PackFooter::table_range`].
-    pub fn decode_table(
-        &self,
-        header: &PackHeader,
-        table: &[u8],
-    ) -> Result<Vec<TableRow>, DecodeError> {
-        require(table.len() == self.table_range().len(), "the pack's table is cut short")?;
-        let sum = checksum(header, self.table_offset, self.entry_count, table);
-        require(sum == self.checksum, "the checksum of the pack's table does not match")?;
+    /// Fails unless these are the bytes of the table as it is stored, sealed or not.
+    pub fn check_table(&self, table: &[u8]) -> Result<(), DecodeError> {
+        require(table.len() == self.table_len, "the pack's table is cut short")?;
+        let sum = checksum(&self.header, self.table_offset, self.entry_count, table);
+        require(sum == self.checksum, "the checksum of the pack's table does not match")
+    }
+
+    /// Reads the table, which was checked and, if it was sealed, opened.
+    pub fn decode_table(&self, table: &[u8]) -> Result<Vec<TableRow>, DecodeError> {
+        let expected = self.entry_count as usize * TABLE_ROW_LEN;
+        require(table.len() == expected, "the pack's table is cut short")?;
         let rows = table.chunks_exact(TABLE_ROW_LEN);
         let rows = rows.map(|row| {
             let row = TableRow::decode(row, self.table_offset)?;
-            require(row.kind == header.kind, "an entry is of another kind than its pack")?;
+            require(row.kind == self.header.kind, "an entry is of another kind than its pack")?;
             Ok(row)
         });
         rows.collect()
@@ -229,7 +267,7 @@ mod tests {
 
     fn sample() -> (PackHeader, Vec<TableRow>) {
         let repo = RepoId::from_bytes([1; 16]);
-        let header = PackHeader { kind: EntryKind::Data, repo, salt: [2; 32] };
+        let header = PackHeader { kind: EntryKind::Data, epoch: None, repo, salt: [2; 32] };
         let row = |n: u32| TableRow {
             chunk: ChunkId::from_bytes([n as u8; 32]),
             offset: PACK_HEADER_LEN as u32 + n * 1000,
@@ -240,17 +278,25 @@ mod tests {
         (header, vec![row(0), row(1)])
     }
 
+    fn trailer(header: &PackHeader, table_offset: u32, rows: &[TableRow]) -> Vec<u8> {
+        let mut out = encode_table(rows);
+        let footer = encode_footer(header, table_offset, rows.len() as u32, &out);
+        out.extend_from_slice(&footer);
+        out
+    }
+
     #[test]
     fn every_flipped_bit_of_header_table_and_footer_is_refused() {
         let (header, rows) = sample();
         let table_offset = PACK_HEADER_LEN as u32 + 2000;
         let mut good = header.encode().to_vec();
-        good.extend(encode_trailer(&header, table_offset, &rows));
+        good.extend(trailer(&header, table_offset, &rows));
         let read = |bytes: &[u8]| {
             let header = PackHeader::decode(bytes)?;
             let (table, footer) = bytes.split_at(bytes.len() - PACK_FOOTER_LEN);
-            let footer = PackFooter::decode(footer, bytes.len() as u64 + 2000)?;
-            footer.decode_table(&header, &table[PACK_HEADER_LEN..])
+            let footer = PackFooter::decode(footer, bytes.len() as u64 + 2000, &header)?;
+            footer.check_table(&table[PACK_HEADER_LEN..])?;
+            footer.decode_table(&table[PACK_HEADER_LEN..])
         };
         assert_eq!(read(&good), Ok(rows));
         for bit in 0..good.len() * 8 {
@@ -265,10 +311,10 @@ mod tests {
         let (header, mut rows) = sample();
         rows[1].kind = EntryKind::MapNode;
         let table_offset = PACK_HEADER_LEN as u32 + 2000;
-        let trailer = encode_trailer(&header, table_offset, &rows);
+        let trailer = trailer(&header, table_offset, &rows);
         let (table, footer) = trailer.split_at(trailer.len() - PACK_FOOTER_LEN);
         let pack_len = u64::from(table_offset) + trailer.len() as u64;
-        let footer = PackFooter::decode(footer, pack_len).unwrap();
-        assert!(footer.decode_table(&header, table).is_err());
+        let footer = PackFooter::decode(footer, pack_len, &header).unwrap();
+        assert!(footer.decode_table(table).is_err());
     }
 }

@@ -8,6 +8,7 @@ use crate::base::hash::StreamHasher;
 use crate::base::id::{ChunkId, RepoId};
 use crate::format::codec::{DecodeError, Field, require};
 use crate::format::entry::EntryKind;
+use crate::format::epoch::KeyEpoch;
 use crate::format::pack::{is_entry_len, is_plain_len};
 
 /// Length of a page, in bytes.
@@ -49,11 +50,43 @@ const ENTRY_COUNT: Field = Field::new("entry_count", 32, 4);
 const PACK_COUNT: Field = Field::new("pack_count", 36, 4);
 const SUPERSEDED_COUNT: Field = Field::new("superseded_count", 40, 4);
 
-const REST: Field = Field::new("rest", 44, PAGE_BODY_LEN - 44);
+const EPOCH: Field = Field::new("epoch", 44, 4);
+const SALT: Field = Field::new("salt", 48, 16);
+const REST: Field = Field::new("rest", 64, PAGE_BODY_LEN - 64);
 
 /// The layout of the body of the footer page, in order. Reserved bytes and the rest are zero.
-pub const FOOTER_FIELDS: &[Field] =
-    &[MAGIC, VERSION, FANOUT_BITS, RESERVED, REPO, ENTRY_COUNT, PACK_COUNT, SUPERSEDED_COUNT, REST];
+pub const FOOTER_FIELDS: &[Field] = &[
+    MAGIC,
+    VERSION,
+    FANOUT_BITS,
+    RESERVED,
+    REPO,
+    ENTRY_COUNT,
+    PACK_COUNT,
+    SUPERSEDED_COUNT,
+    EPOCH,
+    SALT,
+    REST,
+];
+
+/// What tells the key of the pages of a sealed segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentSeal {
+    /// Whose keys sealed it.
+    pub epoch: KeyEpoch,
+    /// Random bytes of this segment alone.
+    pub salt: [u8; 16],
+}
+
+impl SegmentSeal {
+    /// What a footer page says, before its check or tag is known to be right; none in a segment
+    /// that is not sealed.
+    #[must_use]
+    pub fn claimed(body: &[u8; PAGE_BODY_LEN]) -> Option<Self> {
+        let epoch = KeyEpoch::from_number(EPOCH.u32(body))?;
+        Some(Self { epoch, salt: SALT.array(body) })
+    }
+}
 
 /// Where a chunk is stored: one entry of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +155,8 @@ pub struct SegmentFooter {
     pub superseded_count: u32,
     /// Leading bits of an id that select its bucket in the fan-out.
     pub fanout_bits: u8,
+    /// How the pages are sealed; none in a plain repository.
+    pub seal: Option<SegmentSeal>,
 }
 
 impl SegmentFooter {
@@ -159,6 +194,10 @@ impl SegmentFooter {
         ENTRY_COUNT.put(&mut out, &self.entry_count.to_le_bytes());
         PACK_COUNT.put(&mut out, &self.pack_count.to_le_bytes());
         SUPERSEDED_COUNT.put(&mut out, &self.superseded_count.to_le_bytes());
+        if let Some(seal) = &self.seal {
+            EPOCH.put(&mut out, &seal.epoch.number().to_le_bytes());
+            SALT.put(&mut out, &seal.salt);
+        }
         out
     }
 
@@ -171,7 +210,9 @@ impl SegmentFooter {
             let what = format!("the index segment has format version {version}, newer than this");
             return Err(DecodeError::newer(what));
         }
-        if !RESERVED.is_zero(body) || !REST.is_zero(body) {
+        let seal = SegmentSeal::claimed(body);
+        let is_salted = seal.is_some() || SALT.is_zero(body);
+        if !RESERVED.is_zero(body) || !REST.is_zero(body) || !is_salted {
             let what = "the index segment uses bits that this release does not know";
             return Err(DecodeError::newer(what));
         }
@@ -181,6 +222,7 @@ impl SegmentFooter {
             pack_count: PACK_COUNT.u32(body),
             superseded_count: SUPERSEDED_COUNT.u32(body),
             fanout_bits: FANOUT_BITS.of(body)[0],
+            seal,
         };
         require(footer.fanout_bits <= FANOUT_BITS_MAX, "the index segment's fan-out is too large")?;
         require(
@@ -227,12 +269,13 @@ mod tests {
             pack_count: 1,
             superseded_count: 0,
             fanout_bits: 2,
+            seal: None,
         };
         assert_eq!(footer.section_pages(), [2, 1, 1, 0]);
         let len = footer.segment_len();
         assert_eq!(SegmentFooter::decode(&footer.encode(), len), Ok(footer));
         assert!(SegmentFooter::decode(&footer.encode(), len + PAGE_LEN as u64).is_err());
-        for at in [11, 15, 44, PAGE_BODY_LEN - 1] {
+        for at in [11, 15, 48, 64, PAGE_BODY_LEN - 1] {
             let mut newer = footer.encode();
             newer[at] = 1;
             assert!(SegmentFooter::decode(&newer, len).unwrap_err().is_newer(), "byte {at}");

@@ -1,6 +1,7 @@
 //! A list of entries to a segment.
 
-use crate::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use crate::base::id::{ChunkId, PackId, SegmentId};
+use crate::crypto::Sealing;
 use crate::error::Result;
 use crate::format::location::Location;
 use crate::format::segment::IndexEntry;
@@ -13,20 +14,20 @@ use crate::store::Store;
 /// The packs must be durable before: from now on other sessions refer to them.
 pub fn publish_segment(
     store: &dyn Store,
-    repo: RepoId,
+    sealing: &Sealing,
     entries: Vec<(ChunkId, Location)>,
 ) -> Result<Option<SegmentId>> {
     if entries.is_empty() {
         return Ok(None);
     }
-    publish_replacement(store, repo, entries, &[]).map(Some)
+    publish_replacement(store, sealing, entries, &[]).map(Some)
 }
 
 /// The same for a segment in whose place `superseded` are ignored from now on. It is published even
 /// without entries.
 pub fn publish_replacement(
     store: &dyn Store,
-    repo: RepoId,
+    sealing: &Sealing,
     mut entries: Vec<(ChunkId, Location)>,
     superseded: &[SegmentId],
 ) -> Result<SegmentId> {
@@ -34,7 +35,7 @@ pub fn publish_replacement(
     entries.sort_unstable_by_key(place);
     entries.dedup_by_key(|entry| place(entry));
     let packs = packs_of(&entries);
-    let mut writer = SegmentWriter::new(store, repo, entries.len() as u64)?;
+    let mut writer = SegmentWriter::new(store, sealing, entries.len() as u64)?;
     for (chunk, location) in &entries {
         // Every location's pack is in the list, so the number found is its own.
         let pack_number = packs.partition_point(|pack| *pack < location.pack) as u32;

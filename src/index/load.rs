@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::base::id::{RepoId, SegmentId};
+use crate::base::id::SegmentId;
+use crate::crypto::Sealing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::index::segment::Segment;
@@ -26,8 +27,8 @@ pub(super) struct Loaded {
 /// Opens every listed segment, but takes those from `known` that are open already.
 ///
 /// Only a segment of a newer release or a store that cannot be listed is an error.
-pub(super) fn load(store: &dyn Store, repo: RepoId, known: &[Arc<Segment>]) -> Result<Loaded> {
-    let mut loader = Loader::new(store, repo, known);
+pub(super) fn load(store: &dyn Store, sealing: &Sealing, known: &[Arc<Segment>]) -> Result<Loaded> {
+    let mut loader = Loader::new(store, sealing, known);
     let mut listed = list(store)?;
     for _ in 0..ROUNDS_MAX {
         loader.open_all(&listed)?;
@@ -54,15 +55,15 @@ struct Opened {
 
 struct Loader<'a> {
     store: &'a dyn Store,
-    repo: RepoId,
+    sealing: &'a Sealing,
     known: BTreeMap<SegmentId, &'a Arc<Segment>>,
     open: BTreeMap<SegmentId, std::result::Result<Opened, Error>>,
 }
 
 impl<'a> Loader<'a> {
-    fn new(store: &'a dyn Store, repo: RepoId, known: &'a [Arc<Segment>]) -> Self {
+    fn new(store: &'a dyn Store, sealing: &'a Sealing, known: &'a [Arc<Segment>]) -> Self {
         let known = known.iter().map(|segment| (segment.id(), segment)).collect();
-        Self { store, repo, known, open: BTreeMap::new() }
+        Self { store, sealing, known, open: BTreeMap::new() }
     }
 
     /// Opens those that were not tried yet. One that has vanished is left to the next round.
@@ -85,7 +86,7 @@ impl<'a> Loader<'a> {
     fn open(&self, id: SegmentId) -> Result<Opened> {
         let segment = match self.known.get(&id) {
             Some(known) => Arc::clone(known),
-            None => Arc::new(Segment::open(self.store, id, self.repo)?),
+            None => Arc::new(Segment::open(self.store, id, self.sealing)?),
         };
         let superseded = segment.superseded()?;
         Ok(Opened { segment, superseded })

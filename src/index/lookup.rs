@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use crate::base::id::{ChunkId, PackId, SegmentId};
+use crate::crypto::Sealing;
 use crate::error::{Error, Result};
 use crate::format::location::Location;
 use crate::index::load::load;
@@ -15,7 +16,7 @@ use crate::store::Store;
 /// a newer one. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Index {
-    repo: RepoId,
+    sealing: Sealing,
     segments: Vec<Arc<Segment>>,
     damaged: BTreeSet<SegmentId>,
 }
@@ -28,22 +29,23 @@ impl Index {
     /// A segment that cannot be used is told to `monitor` and left out. Fails only where the store
     /// cannot be listed, or with [`crate::error::ErrorKind::Unsupported`] for a segment that a
     /// newer release wrote.
-    pub fn load(store: &dyn Store, repo: RepoId, monitor: &dyn Monitor) -> Result<Self> {
-        let nothing = Self { repo, segments: Vec::new(), damaged: BTreeSet::new() };
+    pub fn load(store: &dyn Store, sealing: &Sealing, monitor: &dyn Monitor) -> Result<Self> {
+        let sealing = sealing.clone();
+        let nothing = Self { sealing, segments: Vec::new(), damaged: BTreeSet::new() };
         nothing.reload(store, monitor)
     }
 
     /// Opens the segments of now, and keeps those that it has open already. Tells `monitor` only
     /// of damage that it did not tell of before.
     pub fn reload(&self, store: &dyn Store, monitor: &dyn Monitor) -> Result<Self> {
-        let loaded = load(store, self.repo, &self.segments)?;
+        let loaded = load(store, &self.sealing, &self.segments)?;
         for (id, error) in &loaded.damaged {
             if !self.damaged.contains(id) {
                 monitor.problem(error);
             }
         }
         let damaged = loaded.damaged.into_keys().collect();
-        Ok(Self { repo: self.repo, segments: loaded.segments, damaged })
+        Ok(Self { sealing: self.sealing.clone(), segments: loaded.segments, damaged })
     }
 
     /// Every stored copy of `chunk`, each once; nothing if the index has none.

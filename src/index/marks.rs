@@ -63,7 +63,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::index::builder::publish_segment;
-    use crate::index::testing::{Draw, REPO};
+    use crate::index::testing::{Draw, plain};
     use crate::monitor::VoidMonitor;
     use crate::store::testing::MemoryStore;
 
@@ -73,9 +73,9 @@ mod tests {
         let draw = Draw::new(5);
         let (first, second) = (draw.entries(700), draw.entries(300));
         let both = [&second[..], &first[..200]].concat();
-        publish_segment(&store, REPO, first.clone()).unwrap();
-        publish_segment(&store, REPO, both).unwrap();
-        let index = Index::load(&store, REPO, &VoidMonitor).unwrap();
+        publish_segment(&store, &plain(), first.clone()).unwrap();
+        publish_segment(&store, &plain(), both).unwrap();
+        let index = Index::load(&store, &plain(), &VoidMonitor).unwrap();
         let mut marks = index.no_marks();
         let wanted: Vec<_> = first.iter().chain(&second).step_by(3).map(|(id, _)| *id).collect();
         for chunk in &wanted {

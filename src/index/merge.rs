@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::base::id::{PackId, RepoId, SegmentId};
+use crate::base::id::{PackId, SegmentId};
+use crate::crypto::Sealing;
 use crate::error::Result;
 use crate::format::layout::{Area, ObjectName};
 use crate::format::segment::IndexEntry;
@@ -44,14 +45,14 @@ pub fn merge_due(index: &Index, condemned: &HashSet<PackId>) -> Option<Vec<Arc<S
 /// between leaves old and new segments, of which the old ones are ignored.
 pub fn merge(
     store: &dyn Store,
-    repo: RepoId,
+    sealing: &Sealing,
     inputs: &[Arc<Segment>],
     without: &HashSet<PackId>,
 ) -> Result<SegmentId> {
     let superseded = superseded_by(store, inputs)?;
     let packs = packs_of(inputs, without)?;
     let entries_at_most = inputs.iter().map(|segment| u64::from(segment.entry_count())).sum();
-    let mut writer = SegmentWriter::new(store, repo, entries_at_most)?;
+    let mut writer = SegmentWriter::new(store, sealing, entries_at_most)?;
     write_entries(&mut writer, KWay::new(sources(inputs, &packs)?)?)?;
     let merged = writer.finish(&packs, &superseded)?;
     for id in &superseded {

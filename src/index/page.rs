@@ -1,38 +1,93 @@
-//! The pages of a mapped segment, each checked on its first use.
+//! The pages of a mapped segment: checked on their first use, or opened on every one that is not
+//! remembered.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::base::hash::StreamHasher;
+use crate::base::sync::lock;
+use crate::crypto::{PageSeal, Sealing};
 use crate::error::{Error, Result};
 use crate::format::layout::ObjectName;
-use crate::format::segment::{PAGE_BODY_LEN, PAGE_LEN, page_check};
+use crate::format::segment::{PAGE_BODY_LEN, PAGE_CHECK_LEN, PAGE_LEN, SegmentFooter, page_check};
 use crate::store::mapped::ObjectBytes;
+
+/// Opened pages that a sealed segment remembers: 1 MiB of them.
+const PAGES_REMEMBERED: usize = 256;
 
 /// The part of a page that holds records.
 pub(super) type PageBody = [u8; PAGE_BODY_LEN];
 
 /// All pages of one segment.
 ///
-/// [`Pages::body`] is the only way to the bytes of a page. What a page needs before it can be
-/// used happens there and once: its check now, its decryption in an encrypted repository.
+/// [`Pages::body`] is the only way to the bytes of a page. What a page needs before it can be used
+/// happens there: its check once, its opening in an encrypted repository.
 pub(super) struct Pages {
     bytes: ObjectBytes,
     name: ObjectName,
+    proof: Proof,
+}
+
+/// How it is known that a page is what was written.
+enum Proof {
     /// One bit per page: whether its check was found right.
-    checked: Box<[AtomicU64]>,
+    Checks(Box<[AtomicU64]>),
+    /// Its tag. Pages that were opened lie where the last digits of their numbers say.
+    Tags { seal: Box<PageSeal>, opened: Box<[Mutex<Option<OpenedPage>>]> },
+}
+
+type OpenedPage = (u64, Arc<PageBody>);
+
+/// The body of a page, in the mapping or opened.
+pub(super) enum BodyRef<'a> {
+    Mapped(&'a PageBody),
+    Opened(Arc<PageBody>),
+}
+
+impl Deref for BodyRef<'_> {
+    type Target = PageBody;
+
+    fn deref(&self) -> &PageBody {
+        match self {
+            Self::Mapped(body) => body,
+            Self::Opened(body) => body,
+        }
+    }
 }
 
 impl Pages {
-    /// Takes the bytes of a whole segment without reading any of them.
-    pub(super) fn new(bytes: ObjectBytes, name: ObjectName) -> Result<Self> {
+    /// Takes the bytes of a whole segment and reads its footer.
+    pub(super) fn open(
+        bytes: ObjectBytes,
+        name: ObjectName,
+        sealing: &Sealing,
+    ) -> Result<(Self, SegmentFooter)> {
         if bytes.is_empty() || !bytes.len().is_multiple_of(PAGE_LEN) {
             let what = "the index segment is not made of whole pages";
             return Err(Error::corrupt(what).at(name.to_string()));
         }
-        let words = (bytes.len() / PAGE_LEN).div_ceil(64);
-        let checked = std::iter::repeat_with(AtomicU64::default).take(words).collect();
-        Ok(Self { bytes, name, checked })
+        let count = bytes.len() / PAGE_LEN;
+        let proof = Proof::Checks(slots(count.div_ceil(64)));
+        let mut pages = Self { bytes, name, proof };
+        let last = count as u64 - 1;
+        let (body, tag) = pages.stored(last)?;
+        let seal = sealing.segment_seal(body).map_err(|error| error.in_object(&pages.name));
+        let is_right = match &seal {
+            Ok(Some(seal)) => seal.is_signed(last, body, tag),
+            _ => page_check(last, body) == *tag,
+        };
+        if !is_right {
+            return Err(pages.damaged(PAGE_DAMAGED, last));
+        }
+        let footer = SegmentFooter::decode(body, pages.len_bytes())
+            .map_err(|error| error.in_object(&pages.name))?;
+        if let Some(seal) = seal? {
+            let seal = Box::new(seal);
+            pages.proof = Proof::Tags { seal, opened: slots(count.min(PAGES_REMEMBERED)) };
+        }
+        Ok((pages, footer))
     }
 
     /// The object that the pages are of.
@@ -45,39 +100,60 @@ impl Pages {
         self.bytes.len() as u64
     }
 
-    /// Number of pages; never zero.
-    pub(super) fn count(&self) -> u64 {
-        self.len_bytes() / PAGE_LEN as u64
+    /// The body of a page that is what was written.
+    pub(super) fn body(&self, page: u64) -> Result<BodyRef<'_>> {
+        match &self.proof {
+            Proof::Checks(checked) => self.checked(page, checked).map(BodyRef::Mapped),
+            Proof::Tags { seal, opened } => {
+                let mut slot = lock(&opened[(page % opened.len() as u64) as usize]);
+                if let Some((number, body)) = &*slot
+                    && *number == page
+                {
+                    return Ok(BodyRef::Opened(Arc::clone(body)));
+                }
+                let (body, tag) = self.stored(page)?;
+                let body = seal.open_page(page, body, tag);
+                let body = body.ok_or_else(|| self.damaged(PAGE_DAMAGED, page))?;
+                let body: Arc<PageBody> = Arc::from(body);
+                *slot = Some((page, Arc::clone(&body)));
+                Ok(BodyRef::Opened(body))
+            }
+        }
     }
 
-    /// The body of a page whose check is right.
-    pub(super) fn body(&self, page: u64) -> Result<&PageBody> {
-        let (pages, _) = self.bytes.as_chunks::<PAGE_LEN>();
-        let stored = usize::try_from(page).ok().and_then(|index| pages.get(index));
-        let split = stored.and_then(|stored| stored.split_first_chunk());
-        let Some((body, check)) = split else {
-            return Err(self.damaged("the index segment has no such page", page));
-        };
+    fn checked(&self, page: u64, checked: &[AtomicU64]) -> Result<&PageBody> {
+        let (body, check) = self.stored(page)?;
         // Nothing but the bit itself is handed from thread to thread, so no ordering is needed;
         // two threads that check one page at the same time both find the same.
-        let word = &self.checked[(page / 64) as usize];
+        let word = &checked[(page / 64) as usize];
         let bit = 1 << (page % 64);
         if word.load(Ordering::Relaxed) & bit == 0 {
-            if page_check(page, body) != check {
-                return Err(self.damaged("a page of the index segment is damaged", page));
+            if page_check(page, body) != *check {
+                return Err(self.damaged(PAGE_DAMAGED, page));
             }
             word.fetch_or(bit, Ordering::Relaxed);
         }
         Ok(body)
     }
 
+    /// A page as it is stored: its body, and its check or tag.
+    fn stored(&self, page: u64) -> Result<(&PageBody, &[u8; PAGE_CHECK_LEN])> {
+        let (pages, _) = self.bytes.as_chunks::<PAGE_LEN>();
+        let stored = usize::try_from(page).ok().and_then(|index| pages.get(index));
+        let split = stored.and_then(|stored| {
+            let (body, check) = stored.split_first_chunk()?;
+            Some((body, check.try_into().ok()?))
+        });
+        split.ok_or_else(|| self.damaged("the index segment has no such page", page))
+    }
+
     /// Record `number` of the section of records of `N` bytes that begins at `first_page`.
-    pub(super) fn record<const N: usize>(&self, first_page: u64, number: u64) -> Result<&[u8; N]> {
+    pub(super) fn record<const N: usize>(&self, first_page: u64, number: u64) -> Result<[u8; N]> {
         let per_page = (PAGE_BODY_LEN / N) as u64;
         let body = self.body(first_page + number / per_page)?;
         let (records, _) = body.as_chunks::<N>();
         // There are `per_page` of them.
-        Ok(&records[(number % per_page) as usize])
+        Ok(records[(number % per_page) as usize])
     }
 
     /// An error about a page, with its place in the object.
@@ -93,15 +169,28 @@ impl Pages {
         hasher.finish()
     }
 
-    /// Number of pages that were read so far.
+    /// Number of pages that were read so far, but for the footer.
     #[cfg(test)]
     pub(super) fn checked_count(&self) -> u32 {
-        self.checked.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+        match &self.proof {
+            Proof::Checks(checked) => {
+                checked.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+            }
+            Proof::Tags { opened, .. } => {
+                opened.iter().filter(|slot| lock(slot).is_some()).count() as u32
+            }
+        }
     }
+}
+
+const PAGE_DAMAGED: &str = "a page of the index segment is damaged";
+
+fn slots<T: Default>(count: usize) -> Box<[T]> {
+    std::iter::repeat_with(T::default).take(count).collect()
 }
 
 impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pages of {}", self.count(), self.name)
+        write!(f, "{} pages of {}", self.bytes.len() / PAGE_LEN, self.name)
     }
 }

@@ -1,8 +1,9 @@
 //! Records to checked pages to a staged object.
 
 use crate::base::hash::StreamHasher;
+use crate::crypto::PageSeal;
 use crate::error::Result;
-use crate::format::segment::{PAGE_BODY_LEN, PAGE_LEN, page_check};
+use crate::format::segment::{PAGE_BODY_LEN, PAGE_CHECK_LEN, PAGE_LEN, SegmentSeal, page_check};
 use crate::store::Staged;
 
 /// Bytes that are gathered before they go to the store.
@@ -11,6 +12,7 @@ const BUFFER_LEN: usize = 64 * PAGE_LEN;
 /// Fills pages with records, in order, and hashes what it writes.
 pub(super) struct PageWriter {
     staged: Box<dyn Staged>,
+    seal: Option<PageSeal>,
     hasher: StreamHasher,
     /// Whole pages, then the body of the page that is being filled.
     buffer: Vec<u8>,
@@ -20,9 +22,14 @@ pub(super) struct PageWriter {
 }
 
 impl PageWriter {
-    pub(super) fn new(staged: Box<dyn Staged>) -> Self {
-        let buffer = Vec::with_capacity(BUFFER_LEN);
-        Self { staged, hasher: StreamHasher::default(), buffer, page_start: 0, page_number: 0 }
+    pub(super) fn new(staged: Box<dyn Staged>, seal: Option<PageSeal>) -> Self {
+        let (hasher, buffer) = (StreamHasher::default(), Vec::with_capacity(BUFFER_LEN));
+        Self { staged, seal, hasher, buffer, page_start: 0, page_number: 0 }
+    }
+
+    /// How the pages are sealed, if they are.
+    pub(super) fn seal(&self) -> Option<SegmentSeal> {
+        self.seal.as_ref().map(PageSeal::seal)
     }
 
     /// Appends a record. It goes to the next page if this one has no room for it.
@@ -41,7 +48,15 @@ impl PageWriter {
             return Ok(());
         }
         self.buffer.resize(self.page_start + PAGE_BODY_LEN, 0);
-        let check = page_check(self.page_number, &self.buffer[self.page_start..]);
+        let body = &mut self.buffer[self.page_start..];
+        let check = match &self.seal {
+            None => page_check(self.page_number, body),
+            Some(seal) => seal.seal_page(self.page_number, body),
+        };
+        self.end_page(check)
+    }
+
+    fn end_page(&mut self, check: [u8; PAGE_CHECK_LEN]) -> Result<()> {
         self.buffer.extend_from_slice(&check);
         self.page_start = self.buffer.len();
         self.page_number += 1;
@@ -56,9 +71,18 @@ impl PageWriter {
         Ok(())
     }
 
-    /// Ends the last page. The object, still without a name, and BLAKE3-256 of its bytes.
-    pub(super) fn finish(mut self) -> Result<(Box<dyn Staged>, [u8; 32])> {
+    /// Ends the last page with the footer. The object, still without a name, and BLAKE3-256 of its
+    /// bytes.
+    pub(super) fn finish(
+        mut self,
+        footer: &[u8; PAGE_BODY_LEN],
+    ) -> Result<(Box<dyn Staged>, [u8; 32])> {
         self.end_section()?;
+        self.buffer.extend_from_slice(footer);
+        self.end_page(match &self.seal {
+            None => page_check(self.page_number, footer),
+            Some(seal) => seal.sign_footer(self.page_number, footer),
+        })?;
         self.flush()?;
         Ok((self.staged, self.hasher.finish()))
     }

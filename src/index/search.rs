@@ -39,7 +39,7 @@ impl Search<'_> {
     }
 
     fn fanout(&self, number: u64) -> Result<u32> {
-        Ok(u32::from_le_bytes(*self.pages.record(self.fanout_page, number)?))
+        Ok(u32::from_le_bytes(self.pages.record(self.fanout_page, number)?))
     }
 
     /// Ids are spread evenly, so a guess by proportion is off by an entry or two; from there the
@@ -106,7 +106,7 @@ impl Search<'_> {
 
     fn is_below(&self, number: u32, chunk: ChunkId) -> Result<bool> {
         let entry = self.pages.record::<INDEX_ENTRY_LEN>(0, u64::from(number))?;
-        let stored = IndexEntry::chunk_bytes(entry);
+        let stored = IndexEntry::chunk_bytes(&entry);
         // The first bytes nearly always decide, and comparing them as a number keeps the processor
         // from waiting for this entry before it asks the memory for the next.
         let heads = head(stored).cmp(&head(chunk.as_bytes()));

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use crate::base::id::{ChunkId, PackId, SegmentId};
+use crate::crypto::Sealing;
 use crate::error::{Error, Result};
 use crate::format::layout::ObjectName;
 use crate::format::location::Location;
@@ -47,13 +48,10 @@ impl Segment {
     /// Fails with [`crate::error::ErrorKind::NotFound`] if there is none, with
     /// [`crate::error::ErrorKind::Unsupported`] if a newer release wrote it, and with
     /// [`crate::error::ErrorKind::Corrupt`] if it is damaged or of another repository.
-    pub fn open(store: &dyn Store, id: SegmentId, repo: RepoId) -> Result<Self> {
+    pub fn open(store: &dyn Store, id: SegmentId, sealing: &Sealing) -> Result<Self> {
         let name = ObjectName::segment(id);
-        let pages = Pages::new(store.map(&name)?, name)?;
-        let body = pages.body(pages.count() - 1)?;
-        let footer = SegmentFooter::decode(body, pages.len_bytes())
-            .map_err(|error| error.in_object(pages.name()))?;
-        if footer.repo != repo {
+        let (pages, footer) = Pages::open(store.map(&name)?, name, sealing)?;
+        if footer.repo != sealing.repo() {
             let what = "the index segment belongs to another repository";
             return Err(Error::corrupt(what).at(pages.name().to_string()));
         }
@@ -85,7 +83,7 @@ impl Segment {
         let (first, end) = self.search().first(chunk)?;
         for number in first..end {
             let encoded = self.entry_bytes(number)?;
-            if IndexEntry::chunk_bytes(encoded) != chunk.as_bytes() {
+            if IndexEntry::chunk_bytes(&encoded) != chunk.as_bytes() {
                 break;
             }
             let entry = self.entry(number)?;
@@ -98,7 +96,7 @@ impl Segment {
     pub(super) fn numbers(&self, chunk: ChunkId) -> Result<std::ops::Range<u32>> {
         let (first, limit) = self.search().first(chunk)?;
         let mut end = first;
-        while end < limit && IndexEntry::chunk_bytes(self.entry_bytes(end)?) == chunk.as_bytes() {
+        while end < limit && IndexEntry::chunk_bytes(&self.entry_bytes(end)?) == chunk.as_bytes() {
             end += 1;
         }
         Ok(first..end)
@@ -107,7 +105,7 @@ impl Segment {
     /// Whether there is an entry of `chunk`.
     pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
         let (first, end) = self.search().first(chunk)?;
-        Ok(first < end && IndexEntry::chunk_bytes(self.entry_bytes(first)?) == chunk.as_bytes())
+        Ok(first < end && IndexEntry::chunk_bytes(&self.entry_bytes(first)?) == chunk.as_bytes())
     }
 
     /// The packs that the entries lie in. After an error the ids of other pages still come.
@@ -129,7 +127,7 @@ impl Segment {
     pub fn superseded(&self) -> Result<Vec<SegmentId>> {
         let id = |number| {
             let bytes = self.pages.record(self.sections.superseded, number)?;
-            Ok(SegmentId::from_bytes(*bytes))
+            Ok(SegmentId::from_bytes(bytes))
         };
         (0..u64::from(self.footer.superseded_count)).map(id).collect()
     }
@@ -168,7 +166,7 @@ impl Segment {
 
     /// Entry `number`, with a pack number that the segment has a pack for.
     pub(super) fn entry(&self, number: u32) -> Result<IndexEntry> {
-        let entry = IndexEntry::decode(self.entry_bytes(number)?)
+        let entry = IndexEntry::decode(&self.entry_bytes(number)?)
             .map_err(|error| error.in_object(self.pages.name()).at_byte(page_offset(number)))?;
         if entry.pack_number >= self.footer.pack_count {
             let what = "an entry of the index segment lies in a pack that it does not name";
@@ -177,13 +175,13 @@ impl Segment {
         Ok(entry)
     }
 
-    fn entry_bytes(&self, number: u32) -> Result<&[u8; INDEX_ENTRY_LEN]> {
+    fn entry_bytes(&self, number: u32) -> Result<[u8; INDEX_ENTRY_LEN]> {
         self.pages.record(0, u64::from(number))
     }
 
     fn pack(&self, number: u32) -> Result<PackId> {
         let bytes = self.pages.record(self.sections.packs, u64::from(number))?;
-        Ok(PackId::from_bytes(*bytes))
+        Ok(PackId::from_bytes(bytes))
     }
 
     fn location(&self, entry: &IndexEntry) -> Result<Location> {

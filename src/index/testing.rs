@@ -1,9 +1,11 @@
 //! What the tests of this module share: entries from a seed, and a model to compare with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::base::chance::Chance;
 use crate::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use crate::crypto::{Keyring, Sealing};
 use crate::format::entry::EntryKind;
 use crate::format::layout::ObjectName;
 use crate::format::location::Location;
@@ -12,6 +14,17 @@ use crate::store::Store;
 use crate::store::testing::{MemoryStore, SeededChance};
 
 pub(super) const REPO: RepoId = RepoId::from_bytes([7; 16]);
+
+/// A plain repository.
+pub(super) fn plain() -> Sealing {
+    Sealing::plain(REPO)
+}
+
+/// The same repository, encrypted.
+pub(super) fn keyed() -> Sealing {
+    let chance = SeededChance::new(77);
+    Sealing::keyed(REPO, &Keyring::generate(&chance), Arc::new(chance))
+}
 
 pub(super) type Entry = (ChunkId, Location);
 
@@ -98,7 +111,7 @@ pub(super) fn contents(segment: &Segment) -> Model {
 }
 
 pub(super) fn open(store: &dyn Store, id: SegmentId) -> Segment {
-    Segment::open(store, id, REPO).unwrap()
+    Segment::open(store, id, &plain()).unwrap()
 }
 
 pub(super) fn segment_bytes(store: &dyn Store, id: SegmentId) -> Vec<u8> {

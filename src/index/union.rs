@@ -85,7 +85,7 @@ fn place((chunk, location): &Entry) -> Place {
 mod tests {
     use super::*;
     use crate::index::builder::publish_segment;
-    use crate::index::testing::{Draw, REPO, model};
+    use crate::index::testing::{Draw, model, plain};
     use crate::monitor::VoidMonitor;
     use crate::store::testing::MemoryStore;
 
@@ -97,10 +97,10 @@ mod tests {
         for count in [0, 1, 500, 300] {
             let mut entries = draw.entries(count);
             entries.extend(all.iter().step_by(3).copied());
-            publish_segment(&store, REPO, entries.clone()).unwrap();
+            publish_segment(&store, &plain(), entries.clone()).unwrap();
             all.extend(entries);
         }
-        let index = Index::load(&store, REPO, &VoidMonitor).unwrap();
+        let index = Index::load(&store, &plain(), &VoidMonitor).unwrap();
         let found: Vec<_> = index.entries().map(Result::unwrap).collect();
         let expected = model(&all).into_iter();
         let expected: Vec<_> = expected

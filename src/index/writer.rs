@@ -1,6 +1,7 @@
 //! Writes one segment, entry by entry, in memory that does not grow with the entries.
 
 use crate::base::id::{PackId, RepoId, SegmentId};
+use crate::crypto::Sealing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::ObjectName;
 use crate::format::segment::{FANOUT_BITS_MAX, IndexEntry, SegmentFooter, bucket};
@@ -28,14 +29,14 @@ pub struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Begins a segment of `repo`.
+    /// Begins a segment of the repository that is sealed so.
     ///
     /// `entries_at_most` sizes the fan-out. Fewer or more entries cost speed, not correctness.
-    pub fn new(store: &dyn Store, repo: RepoId, entries_at_most: u64) -> Result<Self> {
+    pub fn new(store: &dyn Store, sealing: &Sealing, entries_at_most: u64) -> Result<Self> {
         let fanout_bits = fanout_bits(entries_at_most);
         Ok(Self {
-            pages: PageWriter::new(store.stage()?),
-            repo,
+            pages: PageWriter::new(store.stage()?, sealing.new_segment()),
+            repo: sealing.repo(),
             fanout_bits,
             fanout: Vec::with_capacity((1 << fanout_bits) + 1),
             entry_count: 0,
@@ -87,8 +88,7 @@ impl SegmentWriter {
         let fanout = std::mem::take(&mut self.fanout);
         self.section(fanout.iter().map(|first| first.to_le_bytes()))?;
         self.section(superseded.iter().map(SegmentId::as_bytes))?;
-        self.pages.record(&footer.encode())?;
-        let (staged, hash) = self.pages.finish()?;
+        let (staged, hash) = self.pages.finish(&footer.encode())?;
         let id = SegmentId::from_bytes(hash);
         let _created_or_the_same = staged.publish(&ObjectName::segment(id))?;
         Ok(id)
@@ -102,6 +102,7 @@ impl SegmentWriter {
             pack_count: number(packs.len(), "packs")?,
             superseded_count: number(superseded.len(), "superseded segments")?,
             fanout_bits: self.fanout_bits,
+            seal: self.pages.seal(),
         })
     }
 

@@ -115,7 +115,7 @@ impl Pipeline<'_> {
     }
 
     fn store_chunks(&self, feed: &dyn Feed, board: &Board) -> Result<()> {
-        let mut encoder = ChunkEncoder::new(self.level)?;
+        let mut encoder = ChunkEncoder::new(self.level, self.session.repo().sealing())?;
         let mut plain = Vec::with_capacity(CHUNK_BYTES);
         while !board.has_failed() {
             if self.cancel.is_requested() {

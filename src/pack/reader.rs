@@ -3,9 +3,10 @@
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PACK_BYTES_MAX;
 use crate::base::units::SliceIndex;
+use crate::crypto::Sealing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec::DecodeError;
-use crate::format::entry::{ENTRY_HEAD_LEN_MAX, ENTRY_MAGIC, EntryHead};
+use crate::format::entry::{ENTRY_HEAD_LEN_MAX, EntryHead};
 use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::format::pack::{PACK_FOOTER_LEN, PACK_HEADER_LEN, PackFooter, PackHeader, TableRow};
@@ -23,13 +24,18 @@ pub fn read_entry(store: &dyn Store, location: &Location, buffer: &mut Vec<u8>) 
 }
 
 /// Reads the head of the entry of `chunk` at `location`.
-pub fn read_head(store: &dyn Store, chunk: ChunkId, location: &Location) -> Result<EntryHead> {
+pub fn read_head(
+    store: &dyn Store,
+    sealing: &Sealing,
+    chunk: ChunkId,
+    location: &Location,
+) -> Result<EntryHead> {
     let name = ObjectName::pack(location.pack);
     let mut head = [0; ENTRY_HEAD_LEN_MAX];
     let head = &mut head[..ENTRY_HEAD_LEN_MAX.min(location.entry_len as usize)];
     store.read_exact_at(&name, u64::from(location.offset), head)?;
     let place = |error: Error| error.at_byte(location.offset.into()).chunk(chunk);
-    let head = EntryHead::decode(head).map_err(|error| place(error.in_object(&name)))?;
+    let head = sealing.open_head(head).map_err(|error| place(error.in_object(&name)))?;
     if head.chunk() != chunk || head.entry_len() != location.entry_len as usize {
         let what = "the entry is not the one that the index names";
         return Err(place(Error::corrupt(what).at(name.to_string())));
@@ -67,7 +73,7 @@ pub struct PackContents {
 }
 
 /// Reads header and entry table of a pack.
-pub fn read_pack(store: &dyn Store, pack: PackId) -> Result<PackContents> {
+pub fn read_pack(store: &dyn Store, sealing: &Sealing, pack: PackId) -> Result<PackContents> {
     let name = ObjectName::pack(pack);
     let pack_len = store.len_bytes(&name)?;
     if !((PACK_HEADER_LEN + PACK_FOOTER_LEN) as u64..=PACK_BYTES_MAX as u64).contains(&pack_len) {
@@ -79,11 +85,11 @@ pub fn read_pack(store: &dyn Store, pack: PackId) -> Result<PackContents> {
     store.read_exact_at(&name, pack_len - PACK_FOOTER_LEN as u64, &mut footer)?;
     let place = |error: DecodeError| error.in_object(&name);
     let header = PackHeader::decode(&header).map_err(place)?;
-    let footer = PackFooter::decode(&footer, pack_len).map_err(place)?;
+    let footer = PackFooter::decode(&footer, pack_len, &header).map_err(place)?;
     let range = footer.table_range();
     let mut table = vec![0; range.len()];
     store.read_exact_at(&name, range.start as u64, &mut table)?;
-    let rows = footer.decode_table(&header, &table).map_err(place)?;
+    let rows = sealing.open_table(&footer, &table).map_err(place)?;
     Ok(PackContents { pack, header, rows })
 }
 
@@ -118,25 +124,25 @@ fn damage(read: Result<()>) -> Result<Option<Error>> {
 }
 
 /// What the bytes of a whole pack say that it holds.
-pub fn parse_pack(pack: PackId, bytes: &[u8]) -> Result<PackContents> {
+pub fn parse_pack(sealing: &Sealing, pack: PackId, bytes: &[u8]) -> Result<PackContents> {
     let place = |error: DecodeError| error.in_object(ObjectName::pack(pack));
     let header = PackHeader::decode(bytes).map_err(place)?;
     let (_, footer) = bytes.split_at(bytes.len().saturating_sub(PACK_FOOTER_LEN));
-    let footer = PackFooter::decode(footer, bytes.len() as u64).map_err(place)?;
+    let footer = PackFooter::decode(footer, bytes.len() as u64, &header).map_err(place)?;
     let table = bytes.get(footer.table_range()).unwrap_or_default();
-    let rows = footer.decode_table(&header, table).map_err(place)?;
+    let rows = sealing.open_table(&footer, table).map_err(place)?;
     Ok(PackContents { pack, header, rows })
 }
 
-/// Finds entries in the bytes of a pack whose table is gone, by their magic.
+/// Finds entries in the bytes of a pack whose table is gone, by how they begin.
 ///
 /// What is found looks like entries and lies within `bytes`; only decoding proves them.
 #[must_use]
-pub fn scan_entries(bytes: &[u8]) -> Vec<TableRow> {
+pub fn scan_entries(sealing: &Sealing, bytes: &[u8]) -> Vec<TableRow> {
     let mut rows = Vec::new();
     let mut at = PACK_HEADER_LEN;
-    while let Some(offset) = find_magic(bytes, at) {
-        let head = EntryHead::decode(&bytes[offset..]).ok();
+    while let Some(offset) = sealing.find_entry(bytes, at) {
+        let head = sealing.open_head(&bytes[offset..]).ok();
         let head = head.filter(|head| offset + head.entry_len() <= bytes.len());
         at = offset + 1;
         let Some(head) = head else { continue };
@@ -149,14 +155,9 @@ pub fn scan_entries(bytes: &[u8]) -> Vec<TableRow> {
             kind: head.kind(),
         });
         // A length that leads to no other entry may be damaged, and must not hide those between.
-        if bytes[end..].starts_with(&ENTRY_MAGIC) {
+        if sealing.begins_entry(&bytes[end..]) {
             at = end;
         }
     }
     rows
-}
-
-fn find_magic(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    rest.windows(ENTRY_MAGIC.len()).position(|window| window == ENTRY_MAGIC).map(|at| from + at)
 }

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::chance::Chance;
-use crate::base::id::{ChunkId, PackId, RepoId};
+use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PACK_TARGET_BYTES;
 use crate::base::sync::lock;
+use crate::crypto::Sealing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::EntryKind;
 use crate::format::layout::ObjectName;
@@ -38,8 +39,8 @@ pub trait PackSink: Send + Sync {
 pub struct PackWriterOptions {
     /// Where packs go.
     pub store: Arc<dyn Store>,
-    /// The repository that they belong to.
-    pub repo: RepoId,
+    /// How they are sealed, and for which repository.
+    pub sealing: Sealing,
     /// Where salt comes from.
     pub chance: Arc<dyn Chance>,
     /// What all entries hold.
@@ -66,6 +67,7 @@ pub struct PackTotals {
 /// Collects entries into packs and publishes those.
 pub struct PackWriter {
     kind: EntryKind,
+    sealing: Sealing,
     open: Mutex<Option<PackBuilder>>,
     free: Receiver<Vec<u8>>,
     full: Option<Sender<PackBuilder>>,
@@ -76,7 +78,7 @@ pub struct PackWriter {
 impl PackWriter {
     /// Starts the thread that publishes.
     pub fn start(options: PackWriterOptions) -> Result<Self> {
-        let kind = options.kind;
+        let (kind, sealing) = (options.kind, options.sealing.clone());
         let (give_back, free) = bounded(options.buffers);
         let (full, to_publish) = bounded::<PackBuilder>(options.buffers);
         for _ in 0..options.buffers {
@@ -92,7 +94,8 @@ impl PackWriter {
             .spawn(move || publisher.run(&to_publish))
             .map_err(|error| Error::new(ErrorKind::Io, "cannot start a thread").because(error))?;
         let open = Mutex::new(None);
-        Ok(Self { kind, open, free, full: Some(full), failure, publisher: Some(publisher) })
+        let (full, publisher) = (Some(full), Some(publisher));
+        Ok(Self { kind, sealing, open, free, full, failure, publisher })
     }
 
     /// Appends an entry. Waits while all buffers are full. After a failure to publish, every call
@@ -102,7 +105,7 @@ impl PackWriter {
         if let Some(failure) = &*lock(&self.failure) {
             return Err(Error::new(failure.kind(), STOPPED).because(failure.chain()));
         }
-        if open.as_ref().is_some_and(|pack| !pack.has_room_for(entry.len())) {
+        if open.as_ref().is_some_and(|pack| !pack.has_room_for(entry.len(), &self.sealing)) {
             self.hand_over(open.take())?;
         }
         let pack = match &mut *open {
@@ -180,9 +183,9 @@ impl Publisher {
     fn publish(&self, pack: &mut PackBuilder, totals: &mut PackTotals) -> Result<()> {
         let options = &self.options;
         for _ in 0..options.copies {
-            let id = pack.seal(options.repo, options.chance.bytes());
+            let id = pack.seal(&options.sealing, options.chance.bytes());
             let parity = match options.has_parity {
-                true => Some(parity_of(options.repo, id, pack.bytes())?.encode()),
+                true => Some(parity_of(options.sealing.repo(), id, pack.bytes())?.encode()),
                 false => None,
             };
             let len = pack.bytes().len() + parity.as_ref().map_or(0, Vec::len);

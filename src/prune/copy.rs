@@ -14,10 +14,13 @@ use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::format::pack::TableRow;
 use crate::index::builder::publish_segment;
-use crate::pack::{PackSink, PackWriter, PackWriterOptions, read_entry, read_pack};
+use crate::pack::{PackSink, PackWriter, read_entry, read_pack};
 use crate::prune::census::{Packs, Uses};
 use crate::prune::mark::Live;
 use crate::repo::{MAP_COPIES, Repository};
+
+/// Buffers of a writer: one grows while the other is published.
+const BUFFERS: usize = 2;
 
 /// What was copied.
 #[derive(Debug, Default)]
@@ -43,9 +46,14 @@ pub(super) fn copy_needed(
         live,
         packs,
         uses,
-        data: writer(repo, EntryKind::Data, 1, &sink)?,
-        map: writer(repo, EntryKind::MapNode, MAP_COPIES, &sink)?,
-        decoder: ChunkDecoder::new()?,
+        data: repo.write_packs(EntryKind::Data, 1, BUFFERS, Arc::<Sink>::clone(&sink))?,
+        map: repo.write_packs(
+            EntryKind::MapNode,
+            MAP_COPIES,
+            BUFFERS,
+            Arc::<Sink>::clone(&sink),
+        )?,
+        decoder: ChunkDecoder::new(repo.sealing())?,
         nodes: HashSet::new(),
     };
     repo.monitor().phase("compacting", Some(sources.iter().map(|pack| uses[pack].len).sum()));
@@ -104,7 +112,7 @@ struct Copier<'a> {
 impl Copier<'_> {
     fn copy_pack(&mut self, pack: PackId) -> std::result::Result<(), CopyError> {
         let store = &**self.repo.store();
-        let contents = read_pack(store, pack).map_err(CopyError::Read)?;
+        let contents = read_pack(store, self.repo.sealing(), pack).map_err(CopyError::Read)?;
         let (mut entry, mut plain) = (Vec::new(), Vec::new());
         for row in &contents.rows {
             let TableRow { chunk, offset, entry_len, plain_len, kind } = *row;
@@ -142,19 +150,6 @@ impl Copier<'_> {
     }
 }
 
-fn writer(repo: &Repository, kind: EntryKind, copies: u8, sink: &Arc<Sink>) -> Result<PackWriter> {
-    PackWriter::start(PackWriterOptions {
-        store: Arc::clone(repo.store()),
-        repo: repo.id(),
-        chance: Arc::clone(&repo.environment().chance),
-        kind,
-        has_parity: repo.config().has_parity(),
-        copies,
-        buffers: 2,
-        sink: Arc::<Sink>::clone(sink),
-    })
-}
-
 /// Makes segments of what was published.
 struct Sink {
     repo: Repository,
@@ -164,7 +159,7 @@ struct Sink {
 impl Sink {
     fn flush(&self) -> Result<()> {
         let entries = std::mem::take(&mut *lock(&self.pending));
-        publish_segment(&**self.repo.store(), self.repo.id(), entries).map(drop)
+        publish_segment(&**self.repo.store(), self.repo.sealing(), entries).map(drop)
     }
 }
 

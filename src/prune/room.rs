@@ -5,6 +5,7 @@ use crate::base::limits::PACK_TARGET_BYTES;
 use crate::format::entry::ENTRY_LEN_MAX;
 use crate::format::pack::{PACK_FOOTER_LEN, PACK_HEADER_LEN, TABLE_ROW_LEN};
 use crate::format::parity::{PACK_SHARDS, PARITY_HEADER_LEN, RECOVERY_SHARDS, SHARD_BLOCK_LEN};
+use crate::format::sealed::TAG_LEN;
 use crate::format::segment::{INDEX_ENTRY_LEN, PAGE_LEN};
 use crate::prune::census::{PackUse, Uses};
 use crate::repo::MAP_COPIES;
@@ -13,6 +14,9 @@ use crate::repo::MAP_COPIES;
 const SMALL_BYTES: u64 = 256 << 10;
 /// What a pack takes in a list of condemned packs, and a new one in blocks that it does not fill.
 const LISTED_BYTES: u64 = 80;
+
+/// What a pack has besides entries and rows; the tag only where it is sealed.
+const FRAME_BYTES: u64 = (PACK_HEADER_LEN + PACK_FOOTER_LEN + TAG_LEN) as u64;
 
 /// Length of the packs, with their parity, into which the needed part of `packs` is copied.
 pub(super) fn rewritten_bytes(uses: &Uses, packs: &[PackId], has_parity: bool) -> u64 {
@@ -70,7 +74,7 @@ fn stored_bytes(of_pack: &PackUse) -> u64 {
 fn with_frames(bytes: u64, has_parity: bool) -> u64 {
     // A pack is closed when the next entry does not fit.
     let packs = bytes / (PACK_TARGET_BYTES - 2 * ENTRY_LEN_MAX) as u64 + 1;
-    let whole = bytes + packs * (PACK_HEADER_LEN + PACK_FOOTER_LEN) as u64;
+    let whole = bytes + packs * FRAME_BYTES;
     if !has_parity {
         return whole;
     }
@@ -89,7 +93,7 @@ mod tests {
         let of_pack =
             |is_map| PackUse { needed: 1000, needed_entries: 10, is_map, ..PackUse::default() };
         let uses = Uses::from([(pack(1), of_pack(false)), (pack(2), of_pack(true))]);
-        let one = 1000 + 10 * TABLE_ROW_LEN as u64 + (PACK_HEADER_LEN + PACK_FOOTER_LEN) as u64;
+        let one = 1000 + 10 * TABLE_ROW_LEN as u64 + FRAME_BYTES;
         assert_eq!(rewritten_bytes(&uses, &[pack(1)], false), one);
         assert_eq!(rewritten_bytes(&uses, &[pack(2)], false), 2 * one);
         assert_eq!(rewritten_bytes(&uses, &[pack(1), pack(2)], false), 3 * one);

@@ -119,7 +119,7 @@ impl<'a> Sweep<'a> {
                 store.delete(&list.name)?;
             }
         }
-        let index = Index::load(store, self.repo.id(), self.repo.monitor())?;
+        let index = Index::load(store, self.repo.sealing(), self.repo.monitor())?;
         let named = index.packs()?;
         for (name, damaged) in &self.packs.damage_lists {
             let says = damaged.copies.iter().any(|copy| stays(&copy.pack))
@@ -136,7 +136,7 @@ impl<'a> Sweep<'a> {
     fn take_out_of_index(&self) -> Result<()> {
         let store = &**self.repo.store();
         let without = &self.doomed | &self.forgettable;
-        let index = Index::load(store, self.repo.id(), self.repo.monitor())?;
+        let index = Index::load(store, self.repo.sealing(), self.repo.monitor())?;
         let mut group: Vec<Arc<Segment>> = Vec::new();
         let mut entries = 0;
         for segment in index.segments() {
@@ -158,7 +158,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn merge(&self, group: &[Arc<Segment>], without: &HashSet<PackId>) -> Result<SegmentId> {
-        merge(&**self.repo.store(), self.repo.id(), group, without)
+        merge(&**self.repo.store(), self.repo.sealing(), group, without)
     }
 }
 

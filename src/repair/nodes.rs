@@ -63,8 +63,8 @@ pub(super) fn take_stock(survey: &Survey<'_>) -> Result<(Named<Finding>, u64)> {
 /// Stores map nodes once more that are in too few packs. How many these were.
 pub(super) fn copy_nodes(repo: &Repository) -> Result<u64> {
     let store = &**repo.store();
-    let index = Index::load(store, repo.id(), repo.monitor())?;
-    let (mut proof, mut entry) = (EntryProof::new()?, Vec::new());
+    let index = Index::load(store, repo.sealing(), repo.monitor())?;
+    let (mut proof, mut entry) = (EntryProof::new(repo.sealing())?, Vec::new());
     let mut writers = None;
     let mut nodes = 0;
     each_chunk(&index, |chunk, copies| {

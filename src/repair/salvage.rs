@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use crate::base::cancel::Cancel;
-use crate::base::hash::{ChunkHash, blake3_256};
+use crate::base::hash::blake3_256;
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PACK_BYTES_MAX;
 use crate::base::sync::lock;
@@ -16,7 +16,7 @@ use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::format::pack::TableRow;
 use crate::index::builder::publish_segment;
-use crate::pack::{self, PackSink, PackWriter, PackWriterOptions};
+use crate::pack::{self, PackSink, PackWriter};
 use crate::repo::Repository;
 use crate::scrub::{EntryProof, Survey};
 use crate::store::Store;
@@ -49,18 +49,7 @@ impl PackSink for Entries {
 impl<'a> Writers<'a> {
     pub(super) fn start(repo: &'a Repository) -> Result<Self> {
         let entries = Arc::new(Entries::default());
-        let start = |kind| {
-            PackWriter::start(PackWriterOptions {
-                store: Arc::clone(repo.store()),
-                repo: repo.id(),
-                chance: Arc::clone(&repo.environment().chance),
-                kind,
-                has_parity: repo.config().has_parity(),
-                copies: 1,
-                buffers: BUFFERS,
-                sink: Arc::<Entries>::clone(&entries),
-            })
-        };
+        let start = |kind| repo.write_packs(kind, 1, BUFFERS, Arc::<Entries>::clone(&entries));
         let (data, nodes) = (start(EntryKind::Data)?, start(EntryKind::MapNode)?);
         Ok(Self { repo, data, nodes, entries })
     }
@@ -78,7 +67,7 @@ impl<'a> Writers<'a> {
         self.data.finish()?;
         self.nodes.finish()?;
         let entries = std::mem::take(&mut *lock(&self.entries.0));
-        publish_segment(&**self.repo.store(), self.repo.id(), entries).map(drop)
+        publish_segment(&**self.repo.store(), self.repo.sealing(), entries).map(drop)
     }
 }
 
@@ -119,7 +108,15 @@ impl<'a> Salvage<'a> {
     ) -> Result<Self> {
         let writers = if is_applied { Some(Writers::start(repo)?) } else { None };
         let (bytes, taken) = (Vec::new(), HashSet::new());
-        Ok(Self { repo, survey, cancel, proof: EntryProof::new()?, bytes, taken, writers })
+        Ok(Self {
+            repo,
+            survey,
+            cancel,
+            proof: EntryProof::new(repo.sealing())?,
+            bytes,
+            taken,
+            writers,
+        })
     }
 
     /// Looks through a pack; none if it is not there any more.
@@ -132,9 +129,9 @@ impl<'a> Salvage<'a> {
             problem => problem?,
         };
         let bytes = std::mem::take(&mut self.bytes);
-        let (rows, has_table) = match pack::parse_pack(pack, &bytes) {
+        let (rows, has_table) = match pack::parse_pack(self.repo.sealing(), pack, &bytes) {
             Ok(contents) => (contents.rows, true),
-            Err(_) => (pack::scan_entries(&bytes), false),
+            Err(_) => (pack::scan_entries(self.repo.sealing(), &bytes), false),
         };
         let bad = rows.iter().filter(|row| !self.proof.is_good(row, &bytes)).count();
         let examined = match problem {
@@ -191,8 +188,9 @@ impl<'a> Salvage<'a> {
             return Ok(Some(Cow::Borrowed(entry)));
         }
         let Some(plain) = self.proof.plain_of(row.chunk, entry) else { return Ok(None) };
-        let mut encoder = ChunkEncoder::new(CompressionLevel::default())?;
-        let entry = encoder.encode(row.kind, &ChunkHash::of(plain), plain)?;
+        let sealing = self.repo.sealing();
+        let mut encoder = ChunkEncoder::new(CompressionLevel::default(), sealing)?;
+        let entry = encoder.encode(row.kind, &sealing.ids().hash(plain), plain)?;
         Ok(Some(Cow::Owned(entry.to_vec())))
     }
 }

@@ -20,7 +20,7 @@ pub struct VmHolder {
 impl Repository {
     /// Who has the VM of that name, if anybody has.
     pub fn vm_holder(&self, vm: &str) -> Result<Option<VmHolder>> {
-        let lock = ObjectName::vm_lock(vm);
+        let lock = self.sealing().vm_lock(vm);
         let store = &**self.store();
         let is_held = store.is_held(&lock)?;
         Ok(is_held.then(|| read(store, &lock)))
@@ -36,8 +36,9 @@ impl Repository {
 }
 
 /// Takes the lock of a VM. [`ErrorKind::Busy`] if somebody has it.
-pub(super) fn lock(store: &dyn Store, vm: &str, record: &SessionRecord) -> Result<Box<dyn Held>> {
-    let name = ObjectName::vm_lock(vm);
+pub(super) fn lock(repo: &Repository, vm: &str, record: &SessionRecord) -> Result<Box<dyn Held>> {
+    let name = repo.sealing().vm_lock(vm);
+    let store = &**repo.store();
     if let Some(held) = store.lock(&name, &record.encode())? {
         return Ok(held);
     }

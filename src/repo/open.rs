@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::id::RepoId;
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::base::units::ChunkGrid;
+use crate::crypto::{Keyring, Sealing};
 use crate::diskmap::DiskMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::{DiskRecord, PointRecord};
@@ -14,7 +15,7 @@ use crate::monitor::Monitor;
 use crate::point::{self, PointSelector};
 use crate::repo::room::stow_ballast;
 use crate::repo::{ChunkReader, Environment};
-use crate::store::{Published, Store};
+use crate::store::{Published, SealingStore, Store};
 
 /// Release that this is, as repositories remember it.
 pub(super) const RELEASE: &str = concat!("backstop ", env!("CARGO_PKG_VERSION"));
@@ -24,60 +25,116 @@ pub(super) const RELEASE: &str = concat!("backstop ", env!("CARGO_PKG_VERSION"))
 pub struct Repository {
     store: Arc<dyn Store>,
     config: Config,
+    sealing: Sealing,
     environment: Environment,
 }
 
+/// What a new repository is to be.
+#[derive(Default)]
+pub struct NewRepository<'a> {
+    /// Whether its packs have parity.
+    pub has_parity: bool,
+    /// The keys that everything in it is sealed with; none for a plain one.
+    pub keyring: Option<&'a Keyring>,
+}
+
 impl Repository {
-    /// Makes an empty repository in `store`. [`ErrorKind::AlreadyExists`] if there is one.
+    /// Makes an empty plain repository in `store`. [`ErrorKind::AlreadyExists`] if there is one.
     pub fn create(store: Arc<dyn Store>, environment: Environment) -> Result<Self> {
-        Self::create_as(store, environment, |config| config)
+        Self::create_as(store, environment, &NewRepository::default())
     }
 
-    /// The same for one whose packs have parity.
-    pub fn create_with_parity(store: Arc<dyn Store>, environment: Environment) -> Result<Self> {
-        Self::create_as(store, environment, Config::with_parity)
-    }
-
-    fn create_as(
+    /// The same for one that is as `new` says.
+    pub fn create_as(
         store: Arc<dyn Store>,
         environment: Environment,
-        choose: impl FnOnce(Config) -> Config,
+        new: &NewRepository<'_>,
     ) -> Result<Self> {
         let repo = RepoId::random(&*environment.chance);
-        let config = choose(Config::new(repo, environment.clock.now(), RELEASE));
+        let mut config = Config::new(repo, environment.clock.now(), RELEASE);
+        if new.has_parity {
+            config = config.with_parity();
+        }
+        if new.keyring.is_some() {
+            config = config.with_encryption();
+        }
         for copy in 0..CONFIG_COPIES {
             if store.create(&ObjectName::config(copy), &config.encode())? == Published::Existed {
                 let what = "there is a repository already";
                 return Err(Error::new(ErrorKind::AlreadyExists, what));
             }
         }
-        let repo = Self { store, config, environment };
+        let repo = Self::with_keys(store, config, new.keyring, environment)?;
         if let Err(problem) = stow_ballast(&repo) {
             repo.monitor().problem(&problem);
         }
         Ok(repo)
     }
 
-    /// Opens the repository in `store`. One good copy of the configuration is enough; copies that
-    /// are damaged or missing are reported.
+    /// Opens the plain repository in `store`. One good copy of the configuration is enough; copies
+    /// that are damaged or missing are reported. [`ErrorKind::Denied`] if it is encrypted.
     pub fn open(store: Arc<dyn Store>, environment: Environment) -> Result<Self> {
-        let mut config = None;
-        let mut problems = Vec::new();
-        for copy in 0..CONFIG_COPIES {
-            match read_config(&*store, copy) {
-                Ok(read) => config = config.or(Some(read)),
-                Err(error) => problems.push(error),
-            }
-        }
-        let Some(config) = config else {
-            return Err(worst(problems));
-        };
-        for problem in &problems {
-            environment.monitor.problem(problem);
-        }
-        Ok(Self { store, config, environment })
+        let config = read_config(&*store, &environment)?;
+        Self::with_keys(store, config, None, environment)
     }
 
+    /// Opens the encrypted repository in `store`. [`ErrorKind::Denied`] if it is plain: whoever can
+    /// write to the medium could have put it in the place of an encrypted one.
+    pub fn unlock(
+        store: Arc<dyn Store>,
+        environment: Environment,
+        keyring: &Keyring,
+    ) -> Result<Self> {
+        let config = read_config(&*store, &environment)?;
+        Self::with_keys(store, config, Some(keyring), environment)
+    }
+
+    fn with_keys(
+        store: Arc<dyn Store>,
+        config: Config,
+        keyring: Option<&Keyring>,
+        environment: Environment,
+    ) -> Result<Self> {
+        let denied = |what| Err(Error::new(ErrorKind::Denied, what));
+        let sealing = match (keyring, config.is_encrypted()) {
+            (None, false) => Sealing::plain(config.repo),
+            (Some(keyring), true) => {
+                Sealing::keyed(config.repo, keyring, Arc::clone(&environment.chance))
+            }
+            (None, true) => return denied("the repository is encrypted"),
+            (Some(_), false) => {
+                return denied("the repository is not encrypted, but keys were given");
+            }
+        };
+        let store = match sealing.is_encrypted() {
+            true => Arc::new(SealingStore::new(store, sealing.clone())),
+            false => store,
+        };
+        Ok(Self { store, config, sealing, environment })
+    }
+}
+
+/// The configuration of the repository in `store`: its first good copy. Copies that are damaged or
+/// missing are reported.
+pub fn read_config(store: &dyn Store, environment: &Environment) -> Result<Config> {
+    let mut config = None;
+    let mut problems = Vec::new();
+    for copy in 0..CONFIG_COPIES {
+        match read_copy(store, copy) {
+            Ok(read) => config = config.or(Some(read)),
+            Err(error) => problems.push(error),
+        }
+    }
+    let Some(config) = config else {
+        return Err(worst(problems));
+    };
+    for problem in &problems {
+        environment.monitor.problem(problem);
+    }
+    Ok(config)
+}
+
+impl Repository {
     /// The same with another observer.
     #[must_use]
     pub fn watched_by(&self, monitor: Arc<dyn Monitor>) -> Self {
@@ -89,6 +146,12 @@ impl Repository {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How its objects are sealed.
+    #[must_use]
+    pub fn sealing(&self) -> &Sealing {
+        &self.sealing
     }
 
     /// What it is.
@@ -143,7 +206,7 @@ impl Repository {
     }
 }
 
-fn read_config(store: &dyn Store, copy: u8) -> Result<Config> {
+fn read_copy(store: &dyn Store, copy: u8) -> Result<Config> {
     let name = ObjectName::config(copy);
     let bytes = store.read(&name, SMALL_OBJECT_BYTES_MAX)?;
     Config::decode(&bytes).map_err(|error| error.in_object(&name))

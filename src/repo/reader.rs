@@ -37,7 +37,7 @@ struct Workspace {
 
 impl ChunkReader {
     pub(super) fn open(repo: &Repository) -> Result<Self> {
-        let index = Index::load(&**repo.store(), repo.id(), repo.monitor())?;
+        let index = Index::load(&**repo.store(), repo.sealing(), repo.monitor())?;
         Ok(Self {
             repo: repo.clone(),
             index: RwLock::new(Arc::new(index)),
@@ -64,7 +64,7 @@ impl ChunkReader {
     /// One slice of a chunk. Reads, decodes and hashes no more than that slice.
     pub fn slice(&self, chunk: ChunkId, slice: SliceIndex) -> Result<VerifiedSlice> {
         self.with_any_copy(chunk, |work, location| {
-            let head = pack::read_head(self.store(), chunk, location)?;
+            let head = pack::read_head(self.store(), self.repo.sealing(), chunk, location)?;
             let stored = pack::read_stored(self.store(), location, &head, slice)?;
             work.decoder.decode_slice(chunk, &head, slice, &stored)
         })
@@ -134,7 +134,10 @@ impl ChunkReader {
     fn workspace(&self) -> Result<Workspace> {
         match lock(&self.idle).pop() {
             Some(work) => Ok(work),
-            None => Ok(Workspace { decoder: ChunkDecoder::new()?, entry: Vec::new() }),
+            None => Ok(Workspace {
+                decoder: ChunkDecoder::new(self.repo.sealing())?,
+                entry: Vec::new(),
+            }),
         }
     }
 }

@@ -177,7 +177,7 @@ impl Rebuild<'_> {
     }
 
     fn read_pack(&mut self, pack: PackId) -> Result<()> {
-        let rows = match pack::read_pack(&**self.repo.store(), pack) {
+        let rows = match pack::read_pack(&**self.repo.store(), self.repo.sealing(), pack) {
             Ok(contents) => contents.rows,
             // Deleted since it was listed.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -224,9 +224,9 @@ impl Rebuild<'_> {
         if let Some(error) = pack::read_what_can_be(store, &name, 0, &mut bytes)? {
             self.is_complete &= error.kind() != ErrorKind::Io;
         }
-        let mut decoder = ChunkDecoder::new()?;
+        let mut decoder = ChunkDecoder::new(self.repo.sealing())?;
         let mut plain = Vec::new();
-        let mut rows = pack::scan_entries(&bytes);
+        let mut rows = pack::scan_entries(self.repo.sealing(), &bytes);
         rows.retain(|row| {
             let start = row.offset as usize;
             let entry = &bytes[start..start + row.entry_len as usize];
@@ -243,7 +243,7 @@ impl Rebuild<'_> {
 
     fn publish_batch(&mut self) -> Result<()> {
         let entries = std::mem::take(&mut self.pending);
-        let id = publish_segment(&**self.repo.store(), self.repo.id(), entries)?;
+        let id = publish_segment(&**self.repo.store(), self.repo.sealing(), entries)?;
         self.published.extend(id);
         Ok(())
     }
@@ -258,7 +258,7 @@ impl Rebuild<'_> {
         }
         let store = &**self.repo.store();
         let entries = std::mem::take(&mut self.pending);
-        publish_replacement(store, self.repo.id(), entries, &replaced)?;
+        publish_replacement(store, self.repo.sealing(), entries, &replaced)?;
         for name in replaced.iter().copied().map(ObjectName::segment) {
             match self.of_old {
                 Old::Delete => store.delete(&name)?,
@@ -274,9 +274,9 @@ impl Rebuild<'_> {
     fn merge_segments(&self) {
         let store = &**self.repo.store();
         let merged = read_unusable(self.repo).and_then(|unusable| {
-            let mut index = Index::load(store, self.repo.id(), self.repo.monitor())?;
+            let mut index = Index::load(store, self.repo.sealing(), self.repo.monitor())?;
             while let Some(inputs) = merge_due(&index, &unusable.packs) {
-                merge(store, self.repo.id(), &inputs, &HashSet::new())?;
+                merge(store, self.repo.sealing(), &inputs, &HashSet::new())?;
                 index = index.reload(store, self.repo.monitor())?;
             }
             Ok(())
@@ -297,7 +297,7 @@ mod tests {
     use std::sync::Arc;
 
     fn entries(repo: &Repository) -> Vec<(ChunkId, Location)> {
-        let index = Index::load(&**repo.store(), repo.id(), repo.monitor()).unwrap();
+        let index = Index::load(&**repo.store(), repo.sealing(), repo.monitor()).unwrap();
         index.entries().map(Result::unwrap).collect()
     }
 
@@ -305,7 +305,7 @@ mod tests {
     fn batches_that_are_there_already_are_not_deleted_as_old_ones() {
         let store = Arc::new(MemoryStore::new());
         let repo = Repository::create(store, Environment::default()).unwrap();
-        let mut encoder = ChunkEncoder::new(CompressionLevel::default()).unwrap();
+        let mut encoder = ChunkEncoder::new(CompressionLevel::default(), repo.sealing()).unwrap();
         for number in 0..5 {
             let session = BackupSession::begin(&repo, "vm").unwrap();
             session.put_chunk(&mut encoder, &[number; 100]).unwrap();

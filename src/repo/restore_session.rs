@@ -21,7 +21,7 @@ impl RestoreSession {
     /// [`crate::error::ErrorKind::NotFound`] if the restore point was dropped.
     pub fn begin(repo: &Repository, vm: &str, point: PointId) -> Result<Self> {
         let record = describe(repo, SessionKind::Restore, Some(vm), Some(point));
-        let vm_lock = holder::lock(&**repo.store(), vm, &record)?;
+        let vm_lock = holder::lock(repo, vm, &record)?;
         let registration = Registration::of(repo, &record)?;
         check_not_dropped(repo, point)?;
         Ok(Self { registration, _vm_lock: vm_lock })

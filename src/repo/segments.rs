@@ -44,7 +44,7 @@ pub(super) struct SessionIndex {
 impl SessionIndex {
     /// Loads the index. `unusable` must have been read before.
     pub(super) fn load(repo: &Repository, unusable: Unusable) -> Result<Self> {
-        let index = Index::load(&**repo.store(), repo.id(), repo.monitor())?;
+        let index = Index::load(&**repo.store(), repo.sealing(), repo.monitor())?;
         Ok(Self {
             repo: repo.clone(),
             unusable,
@@ -107,7 +107,7 @@ impl SessionIndex {
         let _one_at_a_time = lock(&self.flushing);
         let entries = std::mem::take(&mut *lock(&self.pending));
         let chunks: Vec<_> = entries.iter().map(|(chunk, _)| *chunk).collect();
-        if publish_segment(&**self.repo.store(), self.repo.id(), entries)?.is_some() {
+        if publish_segment(&**self.repo.store(), self.repo.sealing(), entries)?.is_some() {
             let index = self.index().reload(&**self.repo.store(), self.repo.monitor())?;
             *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
             chunks.into_iter().for_each(|chunk| self.claims.release(chunk));
@@ -126,7 +126,7 @@ impl SessionIndex {
     pub(super) fn merge_if_many(&self) {
         let repo = &self.repo;
         if let Some(inputs) = merge_due(&self.index(), &self.unusable.packs)
-            && let Err(problem) = merge(&**repo.store(), repo.id(), &inputs, &HashSet::new())
+            && let Err(problem) = merge(&**repo.store(), repo.sealing(), &inputs, &HashSet::new())
         {
             repo.monitor().problem(&problem);
         }

@@ -21,7 +21,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::clock::UtcTime;
-use crate::base::hash::ChunkHash;
 use crate::base::id::{ChunkId, PackId, SessionId};
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::chunk::{ChunkEncoder, CompressionLevel};
@@ -36,7 +35,7 @@ use crate::format::lists::Damaged;
 use crate::format::mapnode::MapNode;
 use crate::format::session::SessionKind;
 use crate::monitor::Monitor;
-use crate::pack::{PackTotals, PackWriter, PackWriterOptions};
+use crate::pack::{PackTotals, PackWriter};
 use crate::point::{self, PointEntry};
 use crate::repo::alone::check_not_repaired;
 use crate::repo::holder;
@@ -97,7 +96,7 @@ impl BackupSession {
         let store = &**repo.store();
         check_room(store, 0)?;
         let record = describe(repo, SessionKind::Backup, Some(vm), None);
-        let vm_lock = holder::lock(store, vm, &record)?;
+        let vm_lock = holder::lock(repo, vm, &record)?;
         let (id, registration) = register(repo, &record)?;
         if let Err(error) = check_not_repaired(store) {
             store.delete(&ObjectName::session(id))?;
@@ -113,8 +112,9 @@ impl BackupSession {
         problems.iter().for_each(|problem| repo.monitor().problem(problem));
         let of_vm: Vec<_> = points.into_iter().filter(|point| point.record.vm == vm).collect();
         let time = free_time(record.began, &of_vm);
-        let data = start_writer(repo, &index, EntryKind::Data, 1, DATA_BUFFERS)?;
-        let map = start_writer(repo, &index, EntryKind::MapNode, MAP_COPIES, MAP_BUFFERS)?;
+        let sink = || Arc::<SessionIndex>::clone(&index);
+        let data = repo.write_packs(EntryKind::Data, 1, DATA_BUFFERS, sink())?;
+        let map = repo.write_packs(EntryKind::MapNode, MAP_COPIES, MAP_BUFFERS, sink())?;
         Ok(Self {
             repo: repo.clone(),
             id,
@@ -142,7 +142,7 @@ impl BackupSession {
 
     /// Step B4 for one chunk of a disk: refers to it, or stores it.
     pub fn put_chunk(&self, encoder: &mut ChunkEncoder, plain: &[u8]) -> Result<(ChunkId, Stored)> {
-        let hash = ChunkHash::of(plain);
+        let hash = self.repo.sealing().ids().hash(plain);
         if !self.index.must_store(hash.id())? {
             return Ok((hash.id(), Stored::Duplicate));
         }
@@ -240,33 +240,15 @@ impl BackupSession {
 impl NodeSink for BackupSession {
     fn put_node(&self, node: &MapNode) -> Result<ChunkId> {
         let plain = node.encode();
-        let hash = ChunkHash::of(&plain);
+        let sealing = self.repo.sealing();
+        let hash = sealing.ids().hash(&plain);
         if self.index.must_store(hash.id())? {
-            let mut encoder = ChunkEncoder::new(CompressionLevel::default())?;
+            let mut encoder = ChunkEncoder::new(CompressionLevel::default(), sealing)?;
             let entry = encoder.encode(EntryKind::MapNode, &hash, &plain)?;
             self.map.append(hash.id(), plain.len(), entry)?;
         }
         Ok(hash.id())
     }
-}
-
-fn start_writer(
-    repo: &Repository,
-    index: &Arc<SessionIndex>,
-    kind: EntryKind,
-    copies: u8,
-    buffers: usize,
-) -> Result<PackWriter> {
-    PackWriter::start(PackWriterOptions {
-        store: Arc::clone(repo.store()),
-        repo: repo.id(),
-        chance: Arc::clone(&repo.environment().chance),
-        kind,
-        has_parity: repo.config().has_parity(),
-        copies,
-        buffers,
-        sink: Arc::<SessionIndex>::clone(index),
-    })
 }
 
 /// Publishes the packs that are left, then a segment over all that were published; says how many

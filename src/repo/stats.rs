@@ -54,7 +54,7 @@ impl RepoStats {
 pub fn stats(repo: &Repository) -> Result<RepoStats> {
     let mut stats = RepoStats::default();
     count_points(repo, &mut stats)?;
-    stats.entries = Index::load(&**repo.store(), repo.id(), repo.monitor())?.entry_count();
+    stats.entries = Index::load(&**repo.store(), repo.sealing(), repo.monitor())?.entry_count();
     for area in Area::ALL {
         let (objects, bytes) = measure(repo, area)?;
         match area {

@@ -73,7 +73,8 @@ pub fn restore_disk(
     repo.monitor().phase(&disk.name, Some(disk.size_bytes));
     let leaves = map.leaves(ChunkIndex(0));
     let leaves = leaves.map(|leaf| leaf.map_err(|error| unreadable_map(disk, error)));
-    let ledger = Ledger::new(map.grid(), Work::new(map.grid(), leaves), sink.needs_order());
+    let work = Work::new(map.grid(), leaves);
+    let ledger = Ledger::new(map.grid(), work, sink.needs_order(), repo.sealing());
     let run = Run { disk, reader: &reader, sink: &*sink, monitor: repo.monitor(), options };
     pool.broadcast(|_| run.work(&ledger));
     let (map_root, counts) = ledger.finish()?;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::base::hash::ChunkHash;
 use crate::base::id::ChunkId;
 use crate::base::sync::lock;
 use crate::base::units::{ChunkGrid, ChunkIndex};
+use crate::crypto::Sealing;
 use crate::diskmap::{MapBuilder, NodeSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::mapnode::MapNode;
@@ -26,6 +26,7 @@ pub(super) struct Ledger<W> {
     state: Mutex<State<W>>,
     turn: Condvar,
     is_ordered: bool,
+    nodes: HashOnly,
 }
 
 struct State<W> {
@@ -41,8 +42,8 @@ struct State<W> {
 
 impl<W: Iterator<Item = Result<Piece>>> Ledger<W> {
     /// Hands out the pieces of `work`. If `is_ordered`, [`Ledger::await_turn`] lets them through
-    /// one after the other.
-    pub(super) fn new(grid: ChunkGrid, work: W, is_ordered: bool) -> Self {
+    /// one after the other. `sealing` gives the nodes of the map their ids.
+    pub(super) fn new(grid: ChunkGrid, work: W, is_ordered: bool, sealing: &Sealing) -> Self {
         let state = State {
             work,
             grid,
@@ -52,7 +53,8 @@ impl<W: Iterator<Item = Result<Piece>>> Ledger<W> {
             counts: Counts::default(),
             failure: None,
         };
-        Self { state: Mutex::new(state), turn: Condvar::new(), is_ordered }
+        let nodes = HashOnly(sealing.clone());
+        Self { state: Mutex::new(state), turn: Condvar::new(), is_ordered, nodes }
     }
 
     /// The next piece; none at the end of the disk or after a failure.
@@ -94,7 +96,7 @@ impl<W: Iterator<Item = Result<Piece>>> Ledger<W> {
         }
         state.under_way.remove(&piece.first);
         let settled = state.under_way.first().copied().unwrap_or(state.next);
-        let result = state.map.settle(settled, &HashOnly);
+        let result = state.map.settle(settled, &self.nodes);
         drop(state);
         self.turn.notify_all();
         result
@@ -111,7 +113,7 @@ impl<W: Iterator<Item = Result<Piece>>> Ledger<W> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         match state.failure {
             Some(error) => Err(error),
-            None => Ok((state.map.finish(state.grid, &HashOnly)?, state.counts)),
+            None => Ok((state.map.finish(state.grid, &self.nodes)?, state.counts)),
         }
     }
 
@@ -132,10 +134,10 @@ impl<W: Iterator<Item = Result<Piece>>> Drop for OnPanic<'_, W> {
 }
 
 /// Gives nodes their ids and keeps none.
-struct HashOnly;
+struct HashOnly(Sealing);
 
 impl NodeSink for HashOnly {
     fn put_node(&self, node: &MapNode) -> Result<ChunkId> {
-        Ok(ChunkHash::of(&node.encode()).id())
+        Ok(self.0.ids().hash(&node.encode()).id())
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn read_index(
     counts: &mut ScrubCounts,
 ) -> Result<Contents> {
     let problems = Problems::default();
-    let index = Index::load(&**repo.store(), repo.id(), &problems)?;
+    let index = Index::load(&**repo.store(), repo.sealing(), &problems)?;
     let mut problems = problems.take();
     counts.segments = (index.segment_count() + index.damaged_segments().len()) as u64;
     let mut packs: HashMap<PackId, Indexed> = HashMap::new();

@@ -5,6 +5,7 @@ use crate::base::cancel::Cancel;
 use crate::base::hash::StreamHasher;
 use crate::base::id::ChunkId;
 use crate::base::limits::PACK_BYTES_MAX;
+use crate::crypto::Sealing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::ObjectName;
 use crate::format::lists::DamagedCopy;
@@ -29,6 +30,7 @@ const ATTEMPTS: usize = 3;
 /// What the checks of all packs share.
 pub(super) struct PackChecks<'a> {
     pub(super) store: &'a dyn Store,
+    pub(super) sealing: &'a Sealing,
     pub(super) monitor: &'a dyn Monitor,
     pub(super) index: &'a Index,
     /// Whether all of the index can be read, so that what it does not show is not in it.
@@ -91,7 +93,7 @@ struct Tally {
 
 impl<'a> PackChecker<'a> {
     pub(super) fn new(checks: &'a PackChecks<'a>) -> Result<Self> {
-        Ok(Self { checks, proof: EntryProof::new()?, bytes: Vec::new() })
+        Ok(Self { checks, proof: EntryProof::new(checks.sealing)?, bytes: Vec::new() })
     }
 
     /// Checks a pack of which the index says `indexed`. [`ErrorKind::NotFound`] if it has
@@ -172,14 +174,14 @@ impl<'a> PackChecker<'a> {
     /// Decodes every entry. Of a pack whose table is gone these are what look like entries, and
     /// only what can be decoded is one.
     fn check_entries(&mut self, listed: ListedPack, is_intact: bool) -> Result<Tally> {
-        let bytes = std::mem::take(&mut self.bytes);
-        let (rows, has_table) = match pack::parse_pack(listed.id, &bytes) {
+        let (sealing, bytes) = (self.checks.sealing, std::mem::take(&mut self.bytes));
+        let (rows, has_table) = match pack::parse_pack(sealing, listed.id, &bytes) {
             Ok(contents) => (contents.rows, true),
             Err(error) if is_intact => {
                 damage(error)?;
-                (pack::scan_entries(&bytes), false)
+                (pack::scan_entries(sealing, &bytes), false)
             }
-            Err(_) => (pack::scan_entries(&bytes), false),
+            Err(_) => (pack::scan_entries(sealing, &bytes), false),
         };
         // An intact pack without a table was never a pack.
         let mut tally = Tally { damaged: u64::from(is_intact && !has_table), ..Tally::default() };

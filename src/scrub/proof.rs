@@ -1,24 +1,25 @@
 //! Proves single entries of a pack.
 
-use crate::base::hash::merge;
 use crate::base::id::ChunkId;
 use crate::base::limits::CHUNK_BYTES;
 use crate::base::verified::VerifiedChunk;
 use crate::chunk::ChunkDecoder;
+use crate::crypto::Sealing;
 use crate::error::Result;
-use crate::format::entry::EntryHead;
 use crate::format::pack::TableRow;
 
 /// Proves entries, one after the other. Keeps its buffers; make one per thread.
 pub struct EntryProof {
+    sealing: Sealing,
     decoder: ChunkDecoder,
     plain: Vec<u8>,
 }
 
 impl EntryProof {
-    /// One with empty buffers.
-    pub fn new() -> Result<Self> {
-        Ok(Self { decoder: ChunkDecoder::new()?, plain: Vec::with_capacity(CHUNK_BYTES) })
+    /// One for the entries of a repository, with empty buffers.
+    pub fn new(sealing: &Sealing) -> Result<Self> {
+        let (decoder, plain) = (ChunkDecoder::new(sealing)?, Vec::with_capacity(CHUNK_BYTES));
+        Ok(Self { sealing: sealing.clone(), decoder, plain })
     }
 
     /// Whether an entry decodes to the chunk that the row names, and says the same of itself. The
@@ -28,13 +29,13 @@ impl EntryProof {
         let Some(entry) = bytes.get(start..start + row.entry_len as usize) else {
             return false;
         };
-        let Ok(head) = EntryHead::decode(entry) else {
+        let Ok(head) = self.sealing.open_head(entry) else {
             return false;
         };
         let agrees = head.chunk() == row.chunk
             && head.kind() == row.kind
             && head.plain_len() == row.plain_len as usize
-            && merge(&head.values()) == row.chunk;
+            && self.sealing.ids().merge(&head.values()) == row.chunk;
         let plain = std::mem::take(&mut self.plain);
         match self.decoder.decode(row.chunk, entry, plain).map(VerifiedChunk::into_buffer) {
             Ok(plain) => {

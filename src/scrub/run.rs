@@ -158,6 +158,7 @@ impl<'a> Run<'a> {
         self.repo.monitor().phase("packs", Some(self.counts.pack_bytes));
         let checks = PackChecks {
             store: &**self.repo.store(),
+            sealing: self.repo.sealing(),
             monitor: self.repo.monitor(),
             index: &contents.index,
             is_index_whole: contents.is_whole,

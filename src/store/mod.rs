@@ -21,6 +21,7 @@ mod lock;
 pub mod mapped;
 mod poison;
 mod publish;
+mod sealing;
 mod sys;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -33,6 +34,7 @@ use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
 
 pub use dir::DirStore;
+pub use sealing::SealingStore;
 
 /// What a publisher of a name learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,5 +242,13 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn sweep(&self) -> Result<()> {
         (**self).sweep()
+    }
+
+    fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Published> {
+        (**self).create(name, bytes)
+    }
+
+    fn read(&self, name: &ObjectName, max_bytes: usize) -> Result<Vec<u8>> {
+        (**self).read(name, max_bytes)
     }
 }

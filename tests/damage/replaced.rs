@@ -31,7 +31,7 @@ fn is_small(name: &ObjectName) -> bool {
 }
 
 /// Two of every kind of object, with different contents.
-fn publish_all_kinds(store: &Damaging, point: &PointRecord) {
+fn publish_all_kinds(store: &dyn Store, point: &PointRecord) {
     for number in 1..=2 {
         let id: PointId = format!("{number:032x}").parse().unwrap();
         let forgotten = Forgotten { point: id, time: point.time };
@@ -121,7 +121,7 @@ fn forget_records_but(store: &Damaging, all: &[(ObjectName, Arc<[u8]>)]) {
 #[test]
 fn an_object_that_is_cut_zeroed_or_replaced_by_another_is_found() {
     let (store, repo, points) = small_repo();
-    publish_all_kinds(&store, &points[0].0);
+    publish_all_kinds(&**repo.store(), &points[0].0);
     let session = BackupSession::begin(&repo, "other").unwrap();
     let all = objects(&store);
     let dice = SeededChance::new(1);

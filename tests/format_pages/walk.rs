@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use backstop::base::hash::IdHasher;
 use backstop::base::id::ChunkId;
 use backstop::base::limits::CHUNK_BYTES;
 use backstop::base::units::{ChunkGrid, ChunkIndex, SliceIndex, slice_range};
@@ -57,7 +58,7 @@ impl Objects {
         let entry = self.entry(chunk).expect("the segment knows the chunk");
         let head = EntryHead::decode(entry).expect("an entry");
         assert_eq!((head.chunk(), head.entry_len()), (chunk, entry.len()));
-        let mut plain = Vec::new();
+        let (ids, mut plain) = (IdHasher::default(), Vec::new());
         for (row, index) in head.rows().iter().zip(0..) {
             let stored = &entry[head.stored_range(SliceIndex(index))];
             let len = slice_range(SliceIndex(index), head.plain_len()).len();
@@ -67,10 +68,11 @@ impl Objects {
                 SliceCodec::Zstd => zstd::bulk::decompress(stored, len).expect("a frame"),
             };
             let index = SliceIndex(index);
-            let proof = VerifiedSlice::check(chunk, head.plain_len(), index, &head.values(), slice);
+            let len = head.plain_len();
+            let proof = VerifiedSlice::check(&ids, chunk, len, index, &head.values(), slice);
             plain.extend_from_slice(proof.expect("the slice is proven").bytes());
         }
-        let whole = VerifiedChunk::check(chunk, plain).expect("the chunk is proven");
+        let whole = VerifiedChunk::check(&ids, chunk, plain).expect("the chunk is proven");
         whole.into_buffer()
     }
 
@@ -107,9 +109,10 @@ impl Objects {
 pub(crate) fn table_of(pack: &[u8]) -> Vec<ChunkId> {
     let header = PackHeader::decode(pack).expect("a header");
     assert_eq!(header.repo, samples::repo());
-    let footer = PackFooter::decode(&pack[pack.len() - PACK_FOOTER_LEN..], pack.len() as u64);
-    let footer = footer.expect("a footer");
-    let rows = footer.decode_table(&header, &pack[footer.table_range()]).expect("a table");
+    let footer = &pack[pack.len() - PACK_FOOTER_LEN..];
+    let footer = PackFooter::decode(footer, pack.len() as u64, &header).expect("a footer");
+    footer.check_table(&pack[footer.table_range()]).expect("a whole table");
+    let rows = footer.decode_table(&pack[footer.table_range()]).expect("a table");
     rows.iter().map(|row| row.chunk).collect()
 }
 

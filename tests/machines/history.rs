@@ -89,8 +89,8 @@ impl History {
         let dice = SeededChance::new(seed);
         let store = MemoryStore::new();
         let create = match dice.below(2) {
-            0 => Repository::create,
-            _ => Repository::create_with_parity,
+            0 => crate::repo::create_repo,
+            _ => crate::repo::create_repo_with_parity,
         };
         let repo = create(Arc::new(store.clone()), environment(dice.next())).unwrap();
         let mut disks = VMS.map(|_| noise(2000 + dice.below(6000), dice.next()));
@@ -110,7 +110,7 @@ impl History {
 
     pub(crate) fn open(&self) -> result::Result<Repository, Broken> {
         let store: Arc<dyn Store> = Arc::new(self.store.clone());
-        let opened = Repository::open(store, environment(self.dice.next()));
+        let opened = crate::repo::open_repo(store, environment(self.dice.next()));
         opened.map_err(said("the repository does not open"))
     }
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use backstop::base::id::PointId;
 use backstop::format::layout::Area;
 use backstop::prune::prune;
-use backstop::repo::Repository;
 use backstop::store::Store;
 use backstop::store::testing::{MemoryStore, SeededChance};
 
@@ -201,7 +200,8 @@ impl Soak {
         prune(&repo, &prune_options(100)).map_err(said("the last prune fails"))?;
         let fresh = Arc::new(MemoryStore::new());
         let store: Arc<dyn Store> = Arc::<MemoryStore>::clone(&fresh);
-        let model = Repository::create_with_parity(store, environment(1)).map_err(said("model"))?;
+        let model =
+            crate::repo::create_repo_with_parity(store, environment(1)).map_err(said("model"))?;
         for point in repo.points().map_err(said("the restore points cannot be listed"))? {
             let bytes =
                 read_back(&repo, &point.disks[0], false).map_err(said("it is not whole"))?;

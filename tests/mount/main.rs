@@ -49,7 +49,7 @@ impl Place {
         let store = Arc::new(DirStore::create(dir.path().join("repo")).unwrap());
         let clock = Arc::new(MinuteClock::default());
         let environment = Environment { clock, ..Environment::default() };
-        Some(Self { repo: Repository::create(store, environment).unwrap(), dir })
+        Some(Self { repo: repo::create_repo(store, environment).unwrap(), dir })
     }
 
     fn path(&self, name: &str) -> PathBuf {

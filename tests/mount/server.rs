@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use backstop::error::Error;
 use backstop::fuse::{MountOptions, serve};
 use backstop::monitor::Monitor;
-use backstop::repo::{Environment, Repository};
+use backstop::repo::Environment;
 use backstop::store::DirStore;
 use backstop::vfs::OverlayOptions;
 
@@ -52,7 +52,7 @@ fn this_process_serves_a_mount_where_another_test_asks_for_one() {
     let log = Arc::new(LogMonitor(std::env::var_os(LOG).unwrap().into()));
     let environment = Environment { monitor: Arc::clone(&log) as _, ..Environment::default() };
     let served = DirStore::open(&repo_path).and_then(|store| {
-        let repo = Repository::open(Arc::new(store), environment)?;
+        let repo = crate::repo::open_repo(Arc::new(store), environment)?;
         let allow_other = std::env::var_os(ALLOW_OTHER).is_some();
         let overlay = std::env::var(OVERLAY).ok().map(|text| overlay_of(&text));
         let options = MountOptions { allow_other, overlay, ..MountOptions::default() };

@@ -102,8 +102,8 @@ proptest! {
         let store = CountingStore::new(MemoryStore::new());
         let shared = Arc::new(store.clone());
         let repo = match has_parity {
-            false => Repository::create(shared, environment(1)),
-            true => Repository::create_with_parity(shared, environment(1)),
+            false => crate::support::create_repo(shared, environment(1)),
+            true => crate::support::create_repo_with_parity(shared, environment(1)),
         }
         .unwrap();
         // Short last chunks: what is added to entries counts for more.

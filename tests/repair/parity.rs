@@ -21,7 +21,7 @@ use crate::{
 /// The small repository with parity; one of its packs has many shards.
 fn protected_repo() -> (MemoryStore, Repository, Stored) {
     let store = MemoryStore::new();
-    let created = Repository::create_with_parity(Arc::new(store.clone()), environment(1));
+    let created = crate::repo::create_repo_with_parity(Arc::new(store.clone()), environment(1));
     let repo = created.unwrap();
     let disk = [noise(MIB, 5), noise(70_000, 6)].concat();
     let point = back_up_bytes(&repo, "vm", &disk).unwrap();
@@ -36,7 +36,7 @@ fn every_pack_has_parity_before_the_index_names_it() {
     let wanted: BTreeSet<_> =
         packs.iter().filter_map(ObjectName::pack_id).map(ObjectName::parity).collect();
     assert_eq!(parity, wanted);
-    assert!(Repository::open(Arc::new(store.clone()), environment(2)).is_ok());
+    assert!(crate::repo::open_repo(Arc::new(store.clone()), environment(2)).is_ok());
     let total: u64 = packs.iter().map(|pack| store.len_bytes(pack).unwrap()).sum();
     let more: u64 = parity.iter().map(|name| store.len_bytes(name).unwrap()).sum();
     assert_eq!(stored.0.stats.stored_bytes, total + more);
@@ -91,7 +91,7 @@ fn damage_within_the_reach_of_parity_is_healed_byte_for_byte() {
 fn damage_out_of_the_reach_of_parity_is_salvaged_and_named_and_nothing_is_deleted() {
     let (store, repo, _stored) = protected_repo();
     let wanted = ids(&repo);
-    let pack = packs_of_kind(&store, EntryKind::Data)[0];
+    let pack = packs_of_kind(&repo, EntryKind::Data)[0];
     let name = ObjectName::pack(pack);
     let mut bytes = bytes_of(&store, &name);
     let shard = shard_len(bytes.len());
@@ -142,7 +142,7 @@ fn a_repair_from_parity_that_is_killed_loses_nothing() {
         store.crash_after(cut);
         let _ = run(&repo, true);
         let store = store.reboot(cut);
-        let repo = Repository::open(Arc::new(store.clone()), environment(77)).unwrap();
+        let repo = crate::repo::open_repo(Arc::new(store.clone()), environment(77)).unwrap();
         assert!(before.is_subset(&restorable(&repo, &wanted)), "cut {cut}");
         assert!(apply(&repo).is_whole(), "cut {cut}");
         assert_healed(&repo, &[stored]);

@@ -5,6 +5,7 @@ use backstop::base::clock::UtcTime;
 use backstop::base::hash::StreamHasher;
 use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId, SessionId};
 use backstop::base::units::SliceIndex;
+use backstop::crypto::Sealing;
 use backstop::format::codec::{DecodeError, Field};
 use backstop::format::commit::Decision;
 use backstop::format::config::Config;
@@ -16,7 +17,7 @@ use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::pack::{
     FOOTER_FIELDS, PACK_FOOTER_LEN, PACK_HEADER_LEN, PackFooter, PackHeader, TABLE_ROW_LEN,
-    TableRow, encode_trailer,
+    TableRow,
 };
 use backstop::format::parity::{Parity, RECOVERY_SHARDS};
 use backstop::format::segment::{IndexEntry, PAGE_BODY_LEN, SegmentFooter};
@@ -111,15 +112,17 @@ pub(crate) fn read_pack(bytes: &[u8]) -> Option<(PackHeader, PackFooter, Vec<Tab
     let header = PackHeader::decode(bytes).ok()?;
     assert_eq!(header.encode(), bytes[..PACK_HEADER_LEN]);
     let footer = bytes.get(bytes.len().checked_sub(PACK_FOOTER_LEN)?..)?;
-    let footer = PackFooter::decode(footer, bytes.len() as u64).ok()?;
-    let rows = footer.decode_table(&header, &bytes[footer.table_range()]).ok()?;
+    let footer = PackFooter::decode(footer, bytes.len() as u64, &header).ok()?;
+    let rows =
+        Sealing::plain(header.repo).open_table(&footer, &bytes[footer.table_range()]).ok()?;
     Some((header, footer, rows))
 }
 
 pub(crate) fn pack(bytes: &[u8]) {
     let Some((header, footer, rows)) = read_pack(bytes) else { return };
     let table = footer.table_range();
-    assert_eq!(encode_trailer(&header, table.start as u32, &rows), bytes[table.start..]);
+    let again = Sealing::plain(header.repo).encode_trailer(&header, table.start as u32, &rows);
+    assert_eq!(again, bytes[table.start..]);
     for row in rows {
         assert!(row.offset as usize >= PACK_HEADER_LEN);
         assert!((row.offset + row.entry_len) as usize <= table.start);

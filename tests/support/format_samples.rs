@@ -4,9 +4,10 @@
 //! zeros and then "hello"; `data` is a thousand times the letter a.
 
 use backstop::base::clock::UtcTime;
-use backstop::base::hash::{ChunkHash, blake3_256};
+use backstop::base::hash::{IdHasher, blake3_256};
 use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId, SessionId};
 use backstop::base::limits::{CHUNK_BYTES, SLICE_BYTES};
+use backstop::crypto::Sealing;
 use backstop::format::commit::{BackupStats, Decision, DiskRecord, DiskSource};
 use backstop::format::commit::{PointRecord, Previous};
 use backstop::format::config::Config;
@@ -18,7 +19,7 @@ use backstop::format::entry::{EntryHead, EntryKind, SliceCodec, SliceRow};
 use backstop::format::journal::{EngineNote, EngineThing};
 use backstop::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
-use backstop::format::pack::{PackHeader, TableRow, encode_trailer};
+use backstop::format::pack::{PackHeader, TableRow};
 use backstop::format::parity::Parity;
 use backstop::format::segment::{IndexEntry, PAGE_BODY_LEN, PAGE_LEN, SegmentFooter};
 use backstop::format::segment::{bucket, page_check};
@@ -85,7 +86,7 @@ pub(crate) fn inner_map() -> MapNode {
 }
 
 fn entry(kind: EntryKind, plain: &[u8], stored: &[(SliceCodec, &[u8])]) -> Vec<u8> {
-    let hash = ChunkHash::of(plain);
+    let hash = IdHasher::default().hash(plain);
     let rows = stored.iter().zip(hash.values()).map(|((codec, bytes), value)| SliceRow {
         codec: *codec,
         stored_len: bytes.len() as u32,
@@ -115,7 +116,7 @@ pub(crate) fn five_slices() -> Vec<u8> {
 
 /// Whole entries as a pack, in order, with the rows of its table.
 fn pack(kind: EntryKind, salt: u8, entries: &[Vec<u8>]) -> (Vec<u8>, Vec<TableRow>) {
-    let header = PackHeader { kind, repo: repo(), salt: [salt; 32] };
+    let header = PackHeader { kind, epoch: None, repo: repo(), salt: [salt; 32] };
     let mut bytes = header.encode().to_vec();
     let mut rows = Vec::new();
     for entry in entries {
@@ -129,7 +130,7 @@ fn pack(kind: EntryKind, salt: u8, entries: &[Vec<u8>]) -> (Vec<u8>, Vec<TableRo
         });
         bytes.extend_from_slice(entry);
     }
-    let trailer = encode_trailer(&header, bytes.len() as u32, &rows);
+    let trailer = Sealing::plain(repo()).encode_trailer(&header, bytes.len() as u32, &rows);
     bytes.extend_from_slice(&trailer);
     (bytes, rows)
 }
@@ -161,6 +162,7 @@ pub(crate) fn segment_footer() -> SegmentFooter {
         pack_count: 2,
         superseded_count: 1,
         fanout_bits: FANOUT_BITS,
+        seal: None,
     }
 }
 

@@ -9,13 +9,14 @@ use backstop::base::cancel::Cancel;
 use backstop::base::clock::{Clock, UtcTime};
 use backstop::base::units::{ChunkIndex, SliceIndex, slice_range};
 use backstop::chunk::CompressionLevel;
+use backstop::crypto::Keyring;
 use backstop::error::Result;
 use backstop::format::commit::{DiskRecord, DiskSource, PointRecord};
 use backstop::format::vm_config::{Members, VmConfig};
 use backstop::ingest::source::{Extent, ExtentKind, ImageSource};
 use backstop::ingest::{BackupOptions, BackupRun, DiskInput, Image, PointFacts, back_up};
 use backstop::monitor::Monitor;
-use backstop::repo::{Environment, Repository};
+use backstop::repo::{Environment, NewRepository, Repository};
 use backstop::store::Store;
 use backstop::store::testing::SeededChance;
 
@@ -50,8 +51,49 @@ pub(crate) fn watched(seed: u64, monitor: Arc<dyn Monitor>) -> Environment {
     Environment { monitor, ..environment(seed) }
 }
 
+/// Whether the repositories of this run are encrypted: the suite runs once without and once with.
+pub(crate) fn is_encrypted() -> bool {
+    std::env::var_os("BACKSTOP_TEST_ENCRYPTED").is_some()
+}
+
+/// The keys of all encrypted repositories of the suite.
+fn keyring() -> Option<Keyring> {
+    is_encrypted().then(|| Keyring::generate(&SeededChance::new(5)))
+}
+
+/// Makes a repository, encrypted if those of this run are.
+pub(crate) fn create_repo(store: Arc<dyn Store>, environment: Environment) -> Result<Repository> {
+    create_repo_as(store, environment, false)
+}
+
+/// The same for one whose packs have parity.
+pub(crate) fn create_repo_with_parity(
+    store: Arc<dyn Store>,
+    environment: Environment,
+) -> Result<Repository> {
+    create_repo_as(store, environment, true)
+}
+
+fn create_repo_as(
+    store: Arc<dyn Store>,
+    environment: Environment,
+    has_parity: bool,
+) -> Result<Repository> {
+    let keyring = keyring();
+    let new = NewRepository { has_parity, keyring: keyring.as_ref() };
+    Repository::create_as(store, environment, &new)
+}
+
+/// Opens a repository that [`create_repo`] made.
+pub(crate) fn open_repo(store: Arc<dyn Store>, environment: Environment) -> Result<Repository> {
+    match keyring() {
+        None => Repository::open(store, environment),
+        Some(keyring) => Repository::unlock(store, environment, &keyring),
+    }
+}
+
 pub(crate) fn new_repo(store: Arc<dyn Store>) -> Repository {
-    Repository::create(store, environment(1)).unwrap()
+    create_repo(store, environment(1)).unwrap()
 }
 
 /// A disk in memory. Chunks that are all zero are said to be holes if `has_holes`.

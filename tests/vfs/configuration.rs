@@ -5,7 +5,6 @@ use std::sync::Arc;
 use backstop::error::ErrorKind;
 use backstop::format::layout::Area;
 use backstop::monitor::RecordingMonitor;
-use backstop::repo::Repository;
 use backstop::store::Store;
 use backstop::store::testing::{Damage, DamagingStore, MemoryStore};
 
@@ -73,7 +72,8 @@ fn a_configuration_that_is_damaged_or_newer_is_an_error_of_its_own_files_only() 
     let store = Arc::new(DamagingStore::new(MemoryStore::new()));
     let monitor = Arc::new(RecordingMonitor::default());
     let environment = watched(1, Arc::clone(&monitor) as _);
-    let repo = Repository::create(Arc::clone(&store) as Arc<dyn Store>, environment).unwrap();
+    let repo =
+        crate::support::create_repo(Arc::clone(&store) as Arc<dyn Store>, environment).unwrap();
     back_up_bytes(&repo, "disk-only", &noise(MIB, 1)).unwrap();
     let before = store.list(Area::Packs).unwrap();
     // What was stored before is not stored again: the new packs hold the configuration.

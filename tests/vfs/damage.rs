@@ -31,7 +31,8 @@ impl Bench {
         let store = Arc::new(DamagingStore::new(CountingStore::new(MemoryStore::new())));
         let monitor = Arc::new(RecordingMonitor::default());
         let environment = watched(1, Arc::clone(&monitor) as _);
-        let repo = Repository::create(Arc::clone(&store) as Arc<dyn Store>, environment).unwrap();
+        let repo =
+            crate::support::create_repo(Arc::clone(&store) as Arc<dyn Store>, environment).unwrap();
         let bytes = noise(4 * MIB, 1);
         let point = back_up_bytes(&repo, "vm", &bytes).unwrap();
         Self { store, monitor, repo, bytes, point }

@@ -165,7 +165,8 @@ fn a_damaged_commit_is_told_once_and_hides_only_its_own_restore_point() {
     let store = Arc::new(DamagingStore::new(MemoryStore::new()));
     let monitor = Arc::new(RecordingMonitor::default());
     let environment = watched(1, Arc::clone(&monitor) as _);
-    let repo = Repository::create(Arc::clone(&store) as Arc<dyn Store>, environment).unwrap();
+    let repo =
+        crate::support::create_repo(Arc::clone(&store) as Arc<dyn Store>, environment).unwrap();
     let bad = back_up_bytes(&repo, "vm", b"1").unwrap();
     let good = back_up_bytes(&repo, "vm", b"2").unwrap();
     store.damage(&ObjectName::commit(bad.id), Damage::FlippedBit { offset_bytes: 90, bit: 3 });

@@ -1,7 +1,10 @@
 //! Segments that are not what was written.
 
-use crate::base::chance::Chance;
+use std::sync::Arc;
+
+use crate::base::chance::{Chance, SystemChance};
 use crate::base::id::{RepoId, SegmentId};
+use crate::crypto::{Keyring, Sealing};
 use crate::error::ErrorKind;
 use crate::format::entry::EntryKind;
 use crate::format::segment::{IndexEntry, PAGE_LEN, SegmentFooter};
@@ -9,20 +12,24 @@ use crate::index::builder::publish_segment;
 use crate::index::page_writer::PageWriter;
 use crate::index::segment::Segment;
 use crate::index::testing::{
-    Draw, Entry, Model, REPO, contents, model, open, pack, segment_bytes, store_with,
+    Draw, Entry, Model, REPO, contents, keyed, model, open, pack, plain, segment_bytes, store_with,
 };
 use crate::store::testing::{MemoryStore, SeededChance};
 use crate::store::{Staged, Store};
 
 fn small() -> (Vec<Entry>, Vec<u8>, SegmentId) {
+    small_in(&plain())
+}
+
+fn small_in(sealing: &Sealing) -> (Vec<Entry>, Vec<u8>, SegmentId) {
     let store = MemoryStore::new();
     let entries = Draw::new(1).entries(100);
-    let id = publish_segment(&store, REPO, entries.clone()).unwrap().unwrap();
+    let id = publish_segment(&store, sealing, entries.clone()).unwrap().unwrap();
     (entries, segment_bytes(&store, id), id)
 }
 
 fn open_bytes(bytes: &[u8], id: SegmentId) -> crate::error::Result<Segment> {
-    Segment::open(&store_with(bytes, id), id, REPO)
+    Segment::open(&store_with(bytes, id), id, &plain())
 }
 
 /// Asks for everything, and fails if an answer is wrong. Whether all of it was answered.
@@ -51,17 +58,32 @@ fn answers_are_right(segment: &Segment, model: &Model) -> bool {
 
 #[test]
 fn a_flipped_bit_never_gives_a_wrong_answer_and_a_check_finds_each() {
-    let (entries, bytes, id) = small();
-    let model = model(&entries);
-    for at in 0..bytes.len() {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 1 << (at % 8);
-        let Ok(segment) = open_bytes(&damaged, id) else {
-            assert!(at >= bytes.len() - PAGE_LEN, "only the footer is read at once");
-            continue;
-        };
-        assert!(!answers_are_right(&segment, &model), "byte {at}: some page is missing");
-        assert_eq!(segment.check().unwrap_err().kind(), ErrorKind::Corrupt);
+    for sealing in [plain(), keyed()] {
+        let (entries, bytes, id) = small_in(&sealing);
+        let model = model(&entries);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            let Ok(segment) = Segment::open(&store_with(&damaged, id), id, &sealing) else {
+                assert!(at >= bytes.len() - PAGE_LEN, "only the footer is read at once");
+                continue;
+            };
+            assert!(!answers_are_right(&segment, &model), "byte {at}: some page is missing");
+            assert_eq!(segment.check().unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+}
+
+#[test]
+fn a_segment_opens_with_its_own_keys_and_no_others() {
+    let other = Sealing::keyed(REPO, &Keyring::generate(&SystemChance), Arc::new(SystemChance));
+    let all = [plain(), keyed(), other];
+    for (number, sealing) in all.iter().enumerate() {
+        let (_, bytes, id) = small_in(sealing);
+        for (other_number, other) in all.iter().enumerate() {
+            let opened = Segment::open(&store_with(&bytes, id), id, other);
+            assert_eq!(opened.is_ok(), number == other_number, "{number} with {other_number}");
+        }
     }
 }
 
@@ -113,8 +135,9 @@ fn random_bytes_are_no_segment() {
 fn a_segment_of_another_repository_is_refused() {
     let store = MemoryStore::new();
     let other = RepoId::from_bytes([8; 16]);
-    let id = publish_segment(&store, other, Draw::new(1).entries(5)).unwrap().unwrap();
-    let error = Segment::open(&store, id, REPO).unwrap_err();
+    let id =
+        publish_segment(&store, &Sealing::plain(other), Draw::new(1).entries(5)).unwrap().unwrap();
+    let error = Segment::open(&store, id, &plain()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("belongs to another repository"), "{error}");
 }
@@ -122,7 +145,7 @@ fn a_segment_of_another_repository_is_refused() {
 /// A segment whose checks are right and whose contents are `entries`, `fanout` and one pack.
 fn forged(entries: &[IndexEntry], fanout: &[u32], fanout_bits: u8) -> Segment {
     let store = MemoryStore::new();
-    let mut pages = PageWriter::new(store.stage().unwrap());
+    let mut pages = PageWriter::new(store.stage().unwrap(), None);
     entries.iter().for_each(|entry| pages.record(&entry.encode()).unwrap());
     pages.end_section().unwrap();
     pages.record(pack(0).as_bytes()).unwrap();
@@ -135,9 +158,9 @@ fn forged(entries: &[IndexEntry], fanout: &[u32], fanout_bits: u8) -> Segment {
         pack_count: 1,
         superseded_count: 0,
         fanout_bits,
+        seal: None,
     };
-    pages.record(&footer.encode()).unwrap();
-    let (staged, hash): (Box<dyn Staged>, _) = pages.finish().unwrap();
+    let (staged, hash): (Box<dyn Staged>, _) = pages.finish(&footer.encode()).unwrap();
     let id = SegmentId::from_bytes(hash);
     let _ = staged.publish(&crate::format::layout::ObjectName::segment(id)).unwrap();
     open(&store, id)

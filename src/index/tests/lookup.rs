@@ -10,7 +10,7 @@ use crate::format::segment::{PAGE_LEN, SegmentFooter};
 use crate::index::builder::publish_segment;
 use crate::index::lookup::Index;
 use crate::index::page_writer::PageWriter;
-use crate::index::testing::{Draw, Entry, REPO, model};
+use crate::index::testing::{Draw, Entry, REPO, model, plain};
 use crate::index::writer::SegmentWriter;
 use crate::monitor::{RecordingMonitor, VoidMonitor};
 use crate::store::mapped::ObjectBytes;
@@ -18,7 +18,7 @@ use crate::store::testing::{Damage, DamagingStore, MemoryStore};
 use crate::store::{Held, Space, Staged, Store};
 
 fn publish(store: &dyn Store, entries: &[Entry]) -> SegmentId {
-    publish_segment(store, REPO, entries.to_vec()).unwrap().unwrap()
+    publish_segment(store, &plain(), entries.to_vec()).unwrap().unwrap()
 }
 
 fn assert_finds_all(index: &Index, entries: &[Entry]) {
@@ -36,7 +36,7 @@ fn an_index_gives_the_copies_of_all_segments_each_once() {
         publish(&store, part);
     }
     publish(&store, &entries[200..900]);
-    let index = Index::load(&store, REPO, &VoidMonitor).unwrap();
+    let index = Index::load(&store, &plain(), &VoidMonitor).unwrap();
     assert_eq!(index.segment_count(), 7);
     assert_finds_all(&index, &entries);
     let absent = draw.chunk();
@@ -49,7 +49,7 @@ fn an_index_gives_the_copies_of_all_segments_each_once() {
 
 #[test]
 fn an_empty_store_has_an_empty_index() {
-    let index = Index::load(&MemoryStore::new(), REPO, &VoidMonitor).unwrap();
+    let index = Index::load(&MemoryStore::new(), &plain(), &VoidMonitor).unwrap();
     assert_eq!((index.segment_count(), index.entry_count()), (0, 0));
 }
 
@@ -58,13 +58,13 @@ fn a_segment_that_another_one_replaces_is_ignored_even_if_it_is_damaged() {
     let store = DamagingStore::new(MemoryStore::new());
     let draw = Draw::new(2);
     let old = publish(&store, &draw.entries(50));
-    let writer = SegmentWriter::new(&store, REPO, 0).unwrap();
+    let writer = SegmentWriter::new(&store, &plain(), 0).unwrap();
     writer.finish(&[], &[old]).unwrap();
-    let index = Index::load(&store, REPO, &VoidMonitor).unwrap();
+    let index = Index::load(&store, &plain(), &VoidMonitor).unwrap();
     assert_eq!((index.segment_count(), index.entry_count()), (1, 0));
     store.damage(&ObjectName::segment(old), Damage::Truncated(0));
     let monitor = RecordingMonitor::default();
-    let index = Index::load(&store, REPO, &monitor).unwrap();
+    let index = Index::load(&store, &plain(), &monitor).unwrap();
     assert!(index.damaged_segments().is_empty());
     assert_eq!(monitor.recorded().problems.len(), 0);
 }
@@ -76,7 +76,7 @@ fn a_damaged_segment_is_left_out_and_reported_once_and_replaces_nothing() {
     let (good, lost) = (draw.entries(50), draw.entries(60));
     let good_id = publish(&store, &good);
     let empty_id = publish(&store, &lost);
-    let mut writer = SegmentWriter::new(&store, REPO, 0).unwrap();
+    let mut writer = SegmentWriter::new(&store, &plain(), 0).unwrap();
     writer
         .push(&crate::format::segment::IndexEntry {
             chunk: draw.chunk(),
@@ -93,7 +93,7 @@ fn a_damaged_segment_is_left_out_and_reported_once_and_replaces_nothing() {
     let offset_bytes = 3 * PAGE_LEN as u64;
     store.damage(&ObjectName::segment(superseding), Damage::FlippedBit { offset_bytes, bit: 0 });
     let monitor = RecordingMonitor::default();
-    let index = Index::load(&store, REPO, &monitor).unwrap();
+    let index = Index::load(&store, &plain(), &monitor).unwrap();
     let index = index.reload(&store, &monitor).unwrap();
     assert_finds_all(&index, &good);
     assert_eq!(index.damaged_segments(), &[empty_id, superseding].into());
@@ -111,7 +111,7 @@ fn a_damaged_page_hides_no_copy_of_another_segment() {
     let damaged = publish(&store, &[&shared[..], &single[..]].concat());
     let name = ObjectName::segment(damaged);
     store.damage(&name, Damage::FlippedBit { offset_bytes: 9, bit: 1 });
-    let index = Index::load(&store, REPO, &VoidMonitor).unwrap();
+    let index = Index::load(&store, &plain(), &VoidMonitor).unwrap();
     assert_eq!(index.segment_count(), 2);
     assert_finds_all(&index, &shared);
     let (chunk, _) = single[0];
@@ -129,14 +129,14 @@ fn a_segment_of_a_newer_release_stops_the_opening() {
         pack_count: 0,
         superseded_count: 0,
         fanout_bits: 0,
+        seal: None,
     };
     let mut body = footer.encode();
     body[8] = 2;
-    let mut pages = PageWriter::new(store.stage().unwrap());
-    pages.record(&body).unwrap();
-    let (staged, hash) = pages.finish().unwrap();
+    let pages = PageWriter::new(store.stage().unwrap(), None);
+    let (staged, hash) = pages.finish(&body).unwrap();
     let _ = staged.publish(&ObjectName::segment(SegmentId::from_bytes(hash))).unwrap();
-    let error = Index::load(&store, REPO, &VoidMonitor).unwrap_err();
+    let error = Index::load(&store, &plain(), &VoidMonitor).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
@@ -146,7 +146,7 @@ fn a_reload_opens_only_what_is_new_and_forgets_what_is_gone() {
     let parts: Vec<Vec<Entry>> = (0..3).map(|_| draw.entries(100)).collect();
     let first = publish(&store, &parts[0]);
     publish(&store, &parts[1]);
-    let before = Index::load(&store, REPO, &VoidMonitor).unwrap();
+    let before = Index::load(&store, &plain(), &VoidMonitor).unwrap();
     store.delete(&ObjectName::segment(first)).unwrap();
     publish(&store, &parts[2]);
     let after = before.reload(&store, &VoidMonitor).unwrap();
@@ -239,7 +239,7 @@ fn a_segment_that_vanishes_while_opening_is_found_in_its_merged_form() {
     let merged = publish(&store, &entries);
     let monitor = RecordingMonitor::default();
     let listing = Listing::new(&store, &[&[gone], &[merged]]);
-    let index = Index::load(&listing, REPO, &monitor).unwrap();
+    let index = Index::load(&listing, &plain(), &monitor).unwrap();
     assert_finds_all(&index, &entries);
     assert!(index.damaged_segments().is_empty());
     assert_eq!(monitor.recorded().problems.len(), 0);
@@ -251,7 +251,7 @@ fn a_listing_that_missed_both_the_old_and_the_merged_segment_is_not_believed() {
     let (kept, moved) = (draw.entries(10), draw.entries(100));
     let (kept_id, merged) = (publish(&store, &kept), publish(&store, &moved));
     let listing = Listing::new(&store, &[&[kept_id], &[kept_id, merged]]);
-    let index = Index::load(&listing, REPO, &VoidMonitor).unwrap();
+    let index = Index::load(&listing, &plain(), &VoidMonitor).unwrap();
     assert_finds_all(&index, &[kept, moved].concat());
 }
 
@@ -261,7 +261,7 @@ fn a_segment_that_is_listed_for_ever_and_never_there_does_not_stop_the_opening()
     let (ghost, id) = (SegmentId::from_bytes([9; 32]), publish(&store, &entries));
     let listing = Listing::new(&store, &[&[ghost, id]]);
     let monitor = RecordingMonitor::default();
-    let index = Index::load(&listing, REPO, &monitor).unwrap();
+    let index = Index::load(&listing, &plain(), &monitor).unwrap();
     assert_finds_all(&index, &entries);
     assert_eq!(index.damaged_segments(), &[ghost].into());
     assert_eq!(monitor.recorded().problems.len(), 1);

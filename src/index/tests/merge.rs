@@ -10,21 +10,21 @@ use crate::index::builder::publish_segment;
 use crate::index::lookup::Index;
 use crate::index::merge::{merge, merge_due};
 use crate::index::segment::Segment;
-use crate::index::testing::{Draw, Entry, REPO, contents, listed, model, open, pack};
+use crate::index::testing::{Draw, Entry, contents, listed, model, open, pack, plain};
 use crate::monitor::VoidMonitor;
 use crate::store::Store;
 use crate::store::testing::{Damage, DamagingStore, MemoryStore};
 
 fn publish(store: &dyn Store, entries: &[Entry]) -> SegmentId {
-    publish_segment(store, REPO, entries.to_vec()).unwrap().unwrap()
+    publish_segment(store, &plain(), entries.to_vec()).unwrap().unwrap()
 }
 
 fn load(store: &dyn Store) -> Index {
-    Index::load(store, REPO, &VoidMonitor).unwrap()
+    Index::load(store, &plain(), &VoidMonitor).unwrap()
 }
 
 fn merge_all(store: &dyn Store) -> SegmentId {
-    merge(store, REPO, load(store).segments(), &HashSet::new()).unwrap()
+    merge(store, &plain(), load(store).segments(), &HashSet::new()).unwrap()
 }
 
 fn assert_same(index: &Index, entries: &[Entry]) {
@@ -58,9 +58,9 @@ fn two_merges_of_the_same_segments_leave_one_and_overlapping_ones_lose_nothing()
     });
     let before = load(&store);
     let merged = merge_all(&store);
-    assert_eq!(merge(&store, REPO, before.segments(), &HashSet::new()).unwrap(), merged);
+    assert_eq!(merge(&store, &plain(), before.segments(), &HashSet::new()).unwrap(), merged);
     assert_eq!(listed(&store), [merged].into());
-    let overlapping = merge(&store, REPO, &before.segments()[1..], &HashSet::new()).unwrap();
+    let overlapping = merge(&store, &plain(), &before.segments()[1..], &HashSet::new()).unwrap();
     assert_eq!(listed(&store), [merged, overlapping].into());
     assert_same(&load(&store), &entries);
     assert_eq!(contents(&open(&store, merge_all(&store))), model(&entries));
@@ -73,7 +73,7 @@ fn a_merge_leaves_out_the_packs_that_are_about_to_go() {
         publish(&store, part);
     });
     let without: HashSet<PackId> = (0..150).map(pack).collect();
-    let merged = merge(&store, REPO, load(&store).segments(), &without).unwrap();
+    let merged = merge(&store, &plain(), load(&store).segments(), &without).unwrap();
     let kept: Vec<Entry> =
         entries.into_iter().filter(|(_, location)| !without.contains(&location.pack)).collect();
     let segment = open(&store, merged);
@@ -86,7 +86,7 @@ fn a_merge_that_leaves_nothing_still_says_what_it_replaces() {
     let store = MemoryStore::new();
     let input = publish(&store, &Draw::new(3).entries(100));
     let without: HashSet<PackId> = (0..300).map(pack).collect();
-    let merged = merge(&store, REPO, load(&store).segments(), &without).unwrap();
+    let merged = merge(&store, &plain(), load(&store).segments(), &without).unwrap();
     let segment = open(&store, merged);
     assert_eq!((segment.entry_count(), segment.superseded().unwrap()), (0, vec![input]));
     assert_eq!(listed(&store), [merged].into());
@@ -102,7 +102,7 @@ fn a_damaged_input_stops_the_merge_before_anything_is_published_or_deleted() {
     for offset_bytes in (0..bytes / 2).step_by(4096) {
         let name = ObjectName::segment(*ids.first().unwrap());
         store.damage(&name, Damage::FlippedBit { offset_bytes, bit: 3 });
-        let outcome = merge(&store, REPO, &inputs(&load(&store)), &HashSet::new());
+        let outcome = merge(&store, &plain(), &inputs(&load(&store)), &HashSet::new());
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(listed(&store), ids);
         store.heal();
@@ -136,7 +136,7 @@ fn publishing_and_merging_by_plan_keeps_everything_in_few_segments() {
     for entry in &entries {
         publish(&store, std::slice::from_ref(entry));
         while let Some(inputs) = merge_due(&load(&store), &HashSet::new()) {
-            merge(&store, REPO, &inputs, &HashSet::new()).unwrap();
+            merge(&store, &plain(), &inputs, &HashSet::new()).unwrap();
         }
     }
     let index = load(&store);
@@ -156,7 +156,7 @@ fn a_crash_anywhere_in_a_merge_loses_no_entry() {
         });
         let index = load(&store);
         store.crash_after(step);
-        let is_through = merge(&store, REPO, index.segments(), &HashSet::new()).is_ok();
+        let is_through = merge(&store, &plain(), index.segments(), &HashSet::new()).is_ok();
         for seed in 0..5 {
             let found = load(&store.reboot(seed));
             assert!(found.damaged_segments().is_empty());
@@ -183,7 +183,7 @@ fn what_a_merge_that_was_cut_off_left_never_comes_back() {
         store.crash_after(step);
         // Takes out everything, as a prune does that deletes all these packs.
         let without: HashSet<PackId> = (0..300).map(pack).collect();
-        let is_through = merge(&store, REPO, index.segments(), &without).is_ok();
+        let is_through = merge(&store, &plain(), index.segments(), &without).is_ok();
         for seed in 0..8 {
             let store = store.reboot(seed);
             let was_replaced = load(&store).entry_count() == 0;

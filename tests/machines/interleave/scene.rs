@@ -189,7 +189,7 @@ fn back_up(repo: &Repository, vm: &str, disks: Disks, kind: ExtentKind) -> Resul
 impl Stage {
     pub(crate) fn new(scene: &Scene) -> Self {
         let objects = MemoryStore::new();
-        let repo = Repository::create(Arc::new(objects.clone()), environment(1)).unwrap();
+        let repo = crate::repo::create_repo(Arc::new(objects.clone()), environment(1)).unwrap();
         let begin = |vm: &str| BackupRun::begin(&repo, vm, &options()).unwrap();
         let (apart, after) = scene.points.split_at(scene.apart);
         let together: Vec<_> = apart.iter().map(|(vm, disks)| (begin(vm), *disks)).collect();
@@ -222,7 +222,7 @@ impl Stage {
             let (turns, lies) = (Arc::clone(&turns), Arc::clone(&lies));
             let clock = TurnClock { actor, turns: Arc::clone(&turns) };
             let store = TurnStore { actor, turns, inner: store.clone(), lies };
-            Repository::open(Arc::new(store), world(actor, clock)).unwrap()
+            crate::repo::open_repo(Arc::new(store), world(actor, clock)).unwrap()
         };
         let repos: Vec<_> = (0..deeds.len()).map(open).collect();
         let begun: Vec<_> = deeds.iter().zip(&repos).map(|(deed, repo)| deed.begin(repo)).collect();
@@ -252,7 +252,7 @@ impl Stage {
                 Err(_) => Err(format!("{} panicked", deeds[actor])),
             });
         }
-        let plain = Repository::open(Arc::new(store), environment(77)).unwrap();
+        let plain = crate::repo::open_repo(Arc::new(store), environment(77)).unwrap();
         (record, heard.and_then(|()| self.judge(told, &plain)))
     }
 
