@@ -4,7 +4,7 @@
 //! The modules, lowest layer first; each uses only itself and the layers above it in this list:
 //! [`base`], [`error`], [`mod@format`] and [`monitor`], [`crypto`], [`store`], `chunk` `pack`
 //! `index` `point` `diskmap`, `repo`, [`ingest`] `restore` `scrub` `vfs`, `repair`, `fuse`
-//! [`ovirt`], [`job`], `cli`.
+//! [`ovirt`], [`attach`] [`job`], `cli`.
 //! `docs/architecture.md` is the map.
 //!
 //! ```
@@ -47,6 +47,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod attach;
 pub mod base;
 pub mod chunk;
 pub mod cli;

@@ -34,8 +34,8 @@ const LAYERS: &[&[&str]] = &[
     &["repo"],
     &["ingest", "prune", "restore", "scrub", "vfs"],
     &["repair"],
-    &["attach", "fuse", "ovirt"],
-    &["job"],
+    &["fuse", "ovirt"],
+    &["attach", "job"],
     &["cli"],
 ];
 

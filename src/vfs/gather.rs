@@ -35,6 +35,17 @@ pub enum ReadPiece<'a> {
     Bytes(&'a [u8]),
 }
 
+impl ReadPiece<'_> {
+    /// The bytes, also those of a hole.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Zeros(len) => &ZEROS[..*len],
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// Bytes that lie together.
 enum Piece {
     /// That many zeros, at most as many as a chunk has bytes.

@@ -1,0 +1,3 @@
+//! One disk of a restore point, at once: over NBD.
+
+pub mod nbd;
