@@ -3,6 +3,7 @@
 //! Nothing here decides anything about backups. What is typed becomes options of the library in
 //! functions without side effects; answers go to stdout, everything else to stderr.
 
+mod attach;
 mod backup_image;
 mod backup_vm;
 mod config;
@@ -87,6 +88,7 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Mount(mount::MountArgs),
+    Attach(attach::AttachArgs),
     #[command(subcommand)]
     Restore(RestoreCommand),
     Forget(forget::ForgetArgs),
@@ -162,6 +164,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::List(args) => list::run(run, args),
         Command::Show(args) => show::run(run, args),
         Command::Mount(args) => mount::run(run, args),
+        Command::Attach(args) => attach::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
         Command::Restore(RestoreCommand::Vm(args)) => restore_vm::run(run, args),
         Command::Forget(args) => forget::run(run, args),

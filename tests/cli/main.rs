@@ -1,5 +1,6 @@
 //! The real program, run on repositories of its own: what it prints, and how it exits.
 
+mod attach;
 mod backup_image;
 mod concurrency;
 mod damage;

@@ -98,6 +98,12 @@ impl Server {
         &self.address
     }
 
+    /// Length of the disk.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.shared.export.facts.size_bytes
+    }
+
     /// Clients that are connected.
     #[must_use]
     pub fn connections(&self) -> usize {

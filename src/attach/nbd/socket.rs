@@ -167,7 +167,9 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     };
     let found = fs::symlink_metadata(path).context(what, path)?;
     let inode = (found.dev(), found.ino());
-    let bound = Listener::Unix { listener, path: path.to_owned(), inode };
+    // What is told, and removed later, holds wherever the process goes.
+    let absolute = std::path::absolute(path).context(what, path)?;
+    let bound = Listener::Unix { listener, path: absolute, inode };
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context(what, path)?;
     Ok(bound)
 }
