@@ -50,6 +50,10 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.path("disk.sock")
     }

@@ -9,8 +9,11 @@ mod libnbd;
 mod life;
 mod protocol;
 mod qemu;
+mod qmp;
 #[path = "../support/repo.rs"]
 mod repo;
 #[path = "../support/run.rs"]
 mod run;
+#[path = "../support/skip.rs"]
+mod skip;
 mod writing;
