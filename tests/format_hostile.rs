@@ -120,6 +120,7 @@ fn payloads() -> Vec<Vec<u8>> {
         samples::committed_vm().encode(),
         samples::engine_note().encode(),
         samples::hold().encode(),
+        samples::key_slot().encode(),
     ];
     objects.map(|object| object[ENVELOPE_LEN..].to_vec()).to_vec()
 }

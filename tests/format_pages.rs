@@ -3,6 +3,8 @@
 #[path = "support/format_samples.rs"]
 mod samples;
 
+#[path = "format_pages/keys.rs"]
+mod keys;
 #[path = "format_pages/page.rs"]
 mod page;
 #[path = "format_pages/parity.rs"]
@@ -16,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 
 use backstop::base::hash::{ChainingValue, IdHasher, blake3_256};
-use backstop::base::id::{PackId, SegmentId, SessionId};
+use backstop::base::id::{PackId, SegmentId, SessionId, SlotId};
 use backstop::base::limits::{
     CHUNK_BYTES, DISK_BYTES_MAX, DISKS_PER_POINT_MAX, PACK_BYTES_MAX, SLICE_BYTES,
     SMALL_OBJECT_BYTES_MAX,
@@ -27,6 +29,7 @@ use backstop::format::commit::Decision;
 use backstop::format::config::{CONFIG_COPIES, Config};
 use backstop::format::entry::{ENTRY_LEN_MAX, EntryHead};
 use backstop::format::journal::EngineNote;
+use backstop::format::key_slot::SLOT_COPIES;
 use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
@@ -98,6 +101,7 @@ fn the_page_of_the_envelope_lists_every_kind() {
         samples::damaged().encode(),
         samples::engine_note().encode(),
         samples::hold().encode(),
+        samples::key_slot().encode(),
     ] {
         let tag: Vec<_> = object[8..12].iter().map(|byte| format!("{byte:02x}")).collect();
         kinds.push((String::from_utf8_lossy(&object[8..12]).into_owned(), tag.join(" ")));
@@ -115,8 +119,12 @@ fn the_overview_lists_every_path() {
     let parity = ObjectName::parity(PackId::from_bytes([0xab; 32])).to_string();
     let segment = ObjectName::segment(SegmentId::from_bytes([0xab; 32])).to_string();
     let of_session = |name: ObjectName| name.to_string().replace(&id.to_string(), "<session id>");
+    let slot = SlotId::from_bytes([0xab; 16]);
+    let slots = (0..SLOT_COPIES).map(|n| ObjectName::key_slot(slot, n).to_string());
+    let slots: Vec<_> = slots.map(|name| name.replace(&slot.to_string(), "<slot id>")).collect();
     let expected = [
         configs.join(", "),
+        slots.join(", "),
         pack.replace(&"ab".repeat(32), "<pack id>").replace("/ab/", "/<hh>/"),
         parity.replace(&"ab".repeat(32), "<pack id>"),
         segment.replace(&"ab".repeat(32), "<segment id>"),

@@ -47,6 +47,7 @@ const LONG_TABLES: &[(&str, &str)] = &[];
 
 /// Where each dependency may be used: files, or directories that end in `/`.
 const CRATE_HOMES: &[crates::Home] = &[
+    ("argon2", &["src/crypto/kdf.rs"]),
     ("blake3", &["src/base/hash.rs"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("comfy_table", &["src/cli/"]),

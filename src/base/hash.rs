@@ -38,6 +38,12 @@ pub fn keyed_hash(key: &SecretKey, parts: &[&[u8]]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// Whether two hashes are equal, in a time that does not depend on where they differ.
+#[must_use]
+pub fn is_same_hash(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    blake3::Hash::from_bytes(*a) == blake3::Hash::from_bytes(*b)
+}
+
 /// BLAKE3-256 of bytes that arrive in pieces.
 #[derive(Debug, Clone, Default)]
 pub struct StreamHasher(blake3::Hasher);

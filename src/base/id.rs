@@ -123,6 +123,10 @@ id!(
     RepoId, 16
 );
 id!(
+    /// One key slot.
+    SlotId, 16
+);
+id!(
     /// One session, and the restore point that it commits.
     SessionId, 16
 );
@@ -131,6 +135,14 @@ id!(
 pub type PointId = SessionId;
 
 impl RepoId {
+    /// A new id, from `chance`.
+    #[must_use]
+    pub fn random(chance: &dyn Chance) -> Self {
+        Self(chance.bytes())
+    }
+}
+
+impl SlotId {
     /// A new id, from `chance`.
     #[must_use]
     pub fn random(chance: &dyn Chance) -> Self {

@@ -38,6 +38,12 @@ impl Secret {
         &self.0
     }
 
+    /// The same, to be changed in place.
+    #[must_use]
+    pub fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
     /// The secret up to, and without, line breaks at its end: how editors and `echo` leave files.
     #[must_use]
     pub fn trimmed(self) -> Self {
@@ -57,6 +63,13 @@ impl SecretKey {
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// The key that `fill` writes in place, so that no copy stays behind.
+    pub fn filled<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
+        let mut key = Self::new([0; 32]);
+        fill(&mut key.0)?;
+        Ok(key)
     }
 
     /// The bytes, for the one place that needs them.

@@ -48,7 +48,7 @@ struct RepositoryDocument<'a> {
 pub(super) fn run(run: &Run, args: &InitArgs) -> Result<Exit> {
     let path = run.repo_path()?;
     let store = DirStore::create(path);
-    let new = NewRepository { has_parity: args.parity, keyring: None };
+    let new = NewRepository { has_parity: args.parity, keyring: None, secret: None };
     let made =
         store.and_then(|store| Repository::create_as(Arc::new(store), run.environment(), &new));
     let repo = made.advise(ErrorKind::AlreadyExists, "name a directory that is new or empty")?;

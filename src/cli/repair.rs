@@ -23,7 +23,7 @@ use crate::scrub::Finding;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Heals:
-  missing or damaged copies of the configuration, missing directories
+  missing or damaged copies of the configuration and of key slots, missing directories
   a damaged, incomplete or lost index
   damaged packs: from parity, where the repository has it; otherwise what is good in them moves
     to new packs
@@ -102,6 +102,7 @@ struct ReportDocument<'a> {
 enum ActionDocument<'a> {
     MakeDirectory { path: &'a str },
     WriteConfig { object: &'a str, problem: &'a str },
+    WriteKeySlot { object: &'a str, problem: &'a str },
     SetAside { object: &'a str, problem: &'a str },
     RestorePack { pack: String, problem: &'a str, shards: u64 },
     WriteParity { pack: String, problem: &'a str },
@@ -115,6 +116,7 @@ impl<'a> ActionDocument<'a> {
         match action {
             Action::MakeDirectory { path } => Self::MakeDirectory { path },
             Action::WriteConfig { name, problem } => Self::WriteConfig { object: name, problem },
+            Action::WriteKeySlot { name, problem } => Self::WriteKeySlot { object: name, problem },
             Action::SetAside { name, problem } => Self::SetAside { object: name, problem },
             Action::RestorePack { pack, problem, shards } => {
                 Self::RestorePack { pack: pack.to_string(), problem, shards: *shards }

@@ -6,14 +6,19 @@
 
 mod aead;
 mod entry;
+mod kdf;
 mod keyring;
 mod keys;
 mod object;
 mod page;
+mod recovery;
 mod sealing;
+mod slot;
 mod table;
 
 pub use entry::{EntrySealer, SliceOpener};
 pub use keyring::{KEYRING_EPOCHS_MAX, Keyring};
 pub use page::PageSeal;
+pub use recovery::{RecoveryText, read_recovery_code, recovery_code};
 pub use sealing::Sealing;
+pub use slot::{SlotSecret, open_slot, wrap_keyring};

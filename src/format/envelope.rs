@@ -43,6 +43,8 @@ pub enum SmallObject {
     EngineNote,
     /// `hold/*`
     Hold,
+    /// `keys/*`
+    KeySlot,
 }
 
 impl SmallObject {
@@ -56,6 +58,7 @@ impl SmallObject {
             Self::Damaged => b"DMGD",
             Self::EngineNote => b"ENGN",
             Self::Hold => b"HOLD",
+            Self::KeySlot => b"SLOT",
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use crate::base::id::{PackId, SegmentId, SessionId};
+use crate::base::id::{PackId, SegmentId, SessionId, SlotId};
 
 /// A directory of the repository; every object lies in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Area {
     /// `config.0` to `config.2`, directly in the repository's root.
     Config,
+    /// `keys/<slot id>.0` and `.1`: the key slots of an encrypted repository, two copies of each.
+    Keys,
     /// `packs/<hh>/<pack id>`, where `hh` are the first two digits of the id.
     Packs,
     /// `parity/<pack id>`: what brings a damaged pack back, in repositories made with parity.
@@ -38,8 +40,9 @@ pub enum Area {
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Config,
+        Self::Keys,
         Self::Packs,
         Self::Parity,
         Self::Index,
@@ -59,6 +62,7 @@ impl Area {
     pub fn directory(self) -> &'static str {
         match self {
             Self::Config => "",
+            Self::Keys => "keys",
             Self::Packs => "packs",
             Self::Parity => "parity",
             Self::Index => "index",
@@ -88,6 +92,12 @@ impl ObjectName {
     #[must_use]
     pub fn config(copy: u8) -> Self {
         Self { area: Area::Config, leaf: format!("config.{copy}") }
+    }
+
+    /// One of the copies of a key slot.
+    #[must_use]
+    pub fn key_slot(id: SlotId, copy: u8) -> Self {
+        Self { area: Area::Keys, leaf: format!("{id}.{copy}") }
     }
 
     /// A pack.
@@ -185,6 +195,12 @@ impl ObjectName {
         Self { area: Area::Locks, leaf: format!("{:032x}", 1) }
     }
 
+    /// The lock of whoever changes key slots. Its name is the key of no VM.
+    #[must_use]
+    pub fn keys_lock() -> Self {
+        Self { area: Area::Locks, leaf: format!("{:032x}", 2) }
+    }
+
     /// Where `name` goes that a repair replaced; with a number above 0 where that is taken.
     #[must_use]
     pub fn quarantined(name: &Self, number: u32) -> Self {
@@ -198,6 +214,7 @@ impl ObjectName {
     pub fn listed(area: Area, leaf: &str) -> Option<Self> {
         let known = match area {
             Area::Config => matches!(leaf, "config.0" | "config.1" | "config.2"),
+            Area::Keys => parse_slot(leaf).is_some(),
             Area::Packs | Area::Parity | Area::Index => leaf.parse::<PackId>().is_ok(),
             Area::Sessions
             | Area::Commits
@@ -224,6 +241,12 @@ impl ObjectName {
     #[must_use]
     pub fn leaf(&self) -> &str {
         &self.leaf
+    }
+
+    /// The key slot that this is a copy of, if it is one.
+    #[must_use]
+    pub fn slot_id(&self) -> Option<SlotId> {
+        (self.area == Area::Keys).then(|| parse_slot(&self.leaf)).flatten()
     }
 
     /// The pack, if this is one.
@@ -254,6 +277,7 @@ impl ObjectName {
             Area::Condemned => parse_condemned(&self.leaf).map(|(id, _)| id),
             Area::Engine => parse_note(&self.leaf).map(|(id, _)| id),
             Area::Config
+            | Area::Keys
             | Area::Packs
             | Area::Parity
             | Area::Index
@@ -265,6 +289,12 @@ impl ObjectName {
 
 fn lock_leaf(key: [u8; 16]) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The slot that a copy is of.
+fn parse_slot(leaf: &str) -> Option<SlotId> {
+    let (id, copy) = leaf.split_once('.')?;
+    matches!(copy, "0" | "1").then(|| id.parse().ok()).flatten()
 }
 
 /// The session and the number in the name of a note, in other spellings of the number as well.

@@ -8,6 +8,7 @@ pub mod entry;
 pub mod envelope;
 pub mod epoch;
 pub mod journal;
+pub mod key_slot;
 pub mod layout;
 pub mod lists;
 pub mod location;

@@ -25,6 +25,8 @@ pub enum SessionKind {
     Undo,
     /// Heals the repository. Only in the text of its lock: it registers no session.
     Repair,
+    /// Changes key slots. Only in the text of its lock: it registers no session.
+    Keys,
 }
 
 /// The registration of a session; also the text of a VM's lock.

@@ -101,7 +101,7 @@ pub(super) fn is_waited_for(kind: SessionKind) -> bool {
         SessionKind::Backup | SessionKind::Rebuild | SessionKind::Undo | SessionKind::Repair => {
             true
         }
-        SessionKind::Mount | SessionKind::Restore | SessionKind::Prune => false,
+        SessionKind::Mount | SessionKind::Restore | SessionKind::Prune | SessionKind::Keys => false,
     }
 }
 

@@ -5,6 +5,7 @@
 //! at any moment and run again. `docs/durability.md` has the order and the reasons.
 
 mod config;
+mod keys;
 mod lists;
 mod nodes;
 mod parity;

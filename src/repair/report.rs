@@ -20,6 +20,13 @@ pub enum Action {
         /// What is wrong with it.
         problem: String,
     },
+    /// A copy of a key slot is written from the other one.
+    WriteKeySlot {
+        /// The copy.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An object that is of no use any more is moved to the quarantine.
     SetAside {
         /// The object.
@@ -73,6 +80,9 @@ impl fmt::Display for Action {
             Self::MakeDirectory { path } => write!(f, "make the missing directory {path}"),
             Self::WriteConfig { name, problem } => {
                 write!(f, "write {name} from a good copy ({problem})")
+            }
+            Self::WriteKeySlot { name, problem } => {
+                write!(f, "write {name} from its other copy ({problem})")
             }
             Self::SetAside { name, problem } => {
                 write!(f, "move {name} to the quarantine ({problem})")

@@ -2,7 +2,7 @@
 //!
 //! | step | what | if the machine stops after it |
 //! |---|---|---|
-//! | 1 | make missing directories; lock others out; write copies of the configuration | nothing |
+//! | 1 | make missing directories; lock others out; write config and key slots | nothing |
 //! | 2 | look at everything, as a scrub does | as 1 |
 //! | 3 | bring packs back from their parity, byte for byte | as 2 |
 //! | 4 | copy what is good in damaged packs only to new packs, and index those | second copies |
@@ -23,6 +23,7 @@ use crate::base::id::PackId;
 use crate::error::{Error, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::repair::config::heal_config;
+use crate::repair::keys::heal_slots;
 use crate::repair::lists::{self, obsolete};
 use crate::repair::nodes::{copy_nodes, take_stock};
 use crate::repair::parity::{bring_back_packs, write_parity};
@@ -60,6 +61,8 @@ pub fn repair(repo: &Repository, options: &RepairOptions) -> Result<RepairReport
     let _alone = if options.apply { Some(Alone::begin(repo)?) } else { None };
     let config = heal_config(&**repo.store(), repo.config(), options.apply)?;
     config.into_iter().for_each(|action| run.actions.push(action));
+    let slots = heal_slots(repo, options.apply)?;
+    slots.into_iter().for_each(|action| run.actions.push(action));
     let left = run.heal()?;
     Ok(run.report(left, began))
 }
@@ -257,7 +260,9 @@ impl Run<'_> {
     /// Whether an action heals the object.
     fn is_about(&self, object: &str) -> bool {
         self.actions.list.iter().any(|action| match action {
-            Action::WriteConfig { name, .. } | Action::SetAside { name, .. } => name == object,
+            Action::WriteConfig { name, .. }
+            | Action::WriteKeySlot { name, .. }
+            | Action::SetAside { name, .. } => name == object,
             Action::WriteParity { pack, .. } | Action::ReplacePack { pack, .. } => {
                 object == ObjectName::parity(*pack).to_string()
             }

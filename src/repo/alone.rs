@@ -48,7 +48,7 @@ pub fn is_pruned(repo: &Repository) -> Result<bool> {
     repo.store().is_held(&ObjectName::prune_lock())
 }
 
-fn lock_for(
+pub(super) fn lock_for(
     repo: &Repository,
     kind: SessionKind,
     name: &ObjectName,

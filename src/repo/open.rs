@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::base::id::RepoId;
+use crate::base::id::{RepoId, SlotId};
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::base::units::ChunkGrid;
-use crate::crypto::{Keyring, Sealing};
+use crate::crypto::{Keyring, Sealing, SlotSecret};
 use crate::diskmap::DiskMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::{DiskRecord, PointRecord};
@@ -13,8 +13,9 @@ use crate::format::config::{CONFIG_COPIES, Config};
 use crate::format::layout::ObjectName;
 use crate::monitor::Monitor;
 use crate::point::{self, PointSelector};
+use crate::repo::keys::{Wrap, clear_leftovers, write_slot};
 use crate::repo::room::stow_ballast;
-use crate::repo::{ChunkReader, Environment};
+use crate::repo::{ChunkReader, Environment, keys};
 use crate::store::{Published, SealingStore, Store};
 
 /// Release that this is, as repositories remember it.
@@ -36,6 +37,8 @@ pub struct NewRepository<'a> {
     pub has_parity: bool,
     /// The keys that everything in it is sealed with; none for a plain one.
     pub keyring: Option<&'a Keyring>,
+    /// What opens the first key slot of an encrypted one; without it none is made.
+    pub secret: Option<&'a SlotSecret>,
 }
 
 impl Repository {
@@ -58,12 +61,15 @@ impl Repository {
         if new.keyring.is_some() {
             config = config.with_encryption();
         }
+        let slot = make_first_slot(&*store, &environment, repo, new)?;
         for copy in 0..CONFIG_COPIES {
             if store.create(&ObjectName::config(copy), &config.encode())? == Published::Existed {
+                slot.map_or(Ok(()), |slot| keys::delete(&*store, slot))?;
                 let what = "there is a repository already";
                 return Err(Error::new(ErrorKind::AlreadyExists, what));
             }
         }
+        slot.map_or(Ok(()), |slot| clear_leftovers(&*store, slot))?;
         let repo = Self::with_keys(store, config, new.keyring, environment)?;
         if let Err(problem) = stow_ballast(&repo) {
             repo.monitor().problem(&problem);
@@ -112,6 +118,18 @@ impl Repository {
         };
         Ok(Self { store, config, sealing, environment })
     }
+}
+
+/// Makes the slot before the repository exists, so that there is none whose keys nobody has.
+fn make_first_slot(
+    store: &dyn Store,
+    environment: &Environment,
+    repo: RepoId,
+    new: &NewRepository<'_>,
+) -> Result<Option<SlotId>> {
+    let (Some(keyring), Some(secret)) = (new.keyring, new.secret) else { return Ok(None) };
+    let slot = write_slot(store, environment, repo, &Wrap { keyring, secret, label: "" })?;
+    Ok(Some(slot.slot))
 }
 
 /// The configuration of the repository in `store`: its first good copy. Copies that are damaged or

@@ -9,11 +9,12 @@ use crate::format::codec::DecodeError;
 use crate::format::commit::PointRecord;
 use crate::format::config::{CONFIG_COPIES, Config};
 use crate::format::journal::EngineNote;
+use crate::format::key_slot::SLOT_COPIES;
 use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten, Hold};
 use crate::format::session::SessionRecord;
 use crate::point;
-use crate::repo::Repository;
+use crate::repo::{KeySlots, Repository};
 use crate::scrub::report::{Finding, Named};
 use crate::store::Store;
 
@@ -35,6 +36,9 @@ pub(super) fn check_objects(repo: &Repository, findings: &mut Named<Finding>) ->
     let mut reader = Reader { store: &**repo.store(), findings, count: 0 };
     let mut objects = Objects::default();
     reader.check_config(repo.config())?;
+    if repo.config().is_encrypted() {
+        reader.check_slots(repo)?;
+    }
     reader.each(Area::Sessions, SessionRecord::decode, |_, _| None)?;
     reader.each(Area::Holds, Hold::decode, |_, _| None)?;
     reader.each(Area::Condemned, Condemned::decode, |_, _| None)?;
@@ -109,6 +113,16 @@ impl Reader<'_> {
                 None => "a copy of the configuration is missing",
             };
             self.findings.push(object(&name, problem));
+        }
+        Ok(())
+    }
+
+    fn check_slots(&mut self, repo: &Repository) -> Result<()> {
+        let found = KeySlots::read(self.store, repo.id())?;
+        self.count += found.ids.len() as u64 * u64::from(SLOT_COPIES);
+        for error in found.problems {
+            let name = error.path().map(|path| path.display().to_string()).unwrap_or_default();
+            self.findings.push(Finding::object(name, &damage(error)?));
         }
         Ok(())
     }

@@ -88,6 +88,10 @@ fn check_empty(root: &Path) -> Result<()> {
             if directory == root && path.file_name() == Some(OsStr::new("lost+found")) {
                 continue;
             }
+            // Nor is that of a repository whose making was interrupted, if it has a key.
+            if directory == root.join(Area::Keys.directory()) {
+                continue;
+            }
             let is_directory = path.symlink_metadata().is_ok_and(|about| about.is_dir());
             if !is_directory || !ours.contains(&path) {
                 let what = "the directory is not empty";

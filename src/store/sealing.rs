@@ -45,7 +45,9 @@ fn is_sealed(name: &ObjectName) -> bool {
         | Area::Damaged
         | Area::Engine
         | Area::Locks => true,
-        Area::Config | Area::Packs | Area::Parity | Area::Index | Area::Quarantine => false,
+        Area::Config | Area::Keys | Area::Packs | Area::Parity | Area::Index | Area::Quarantine => {
+            false
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use backstop::format::config::Config;
 use backstop::format::entry::{ENTRY_LEN_MAX, EntryHead};
 use backstop::format::envelope::{ENVELOPE_LEN, FIELDS};
 use backstop::format::journal::EngineNote;
+use backstop::format::key_slot::KeySlot;
 use backstop::format::layout::{Area, ObjectName};
 use backstop::format::lists::{Condemned, Damaged, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
@@ -36,6 +37,7 @@ pub(crate) const SMALL: &[(&[u8; 4], Check)] = &[
     (b"DMGD", damaged),
     (b"ENGN", engine_note),
     (b"HOLD", hold),
+    (b"SLOT", key_slot),
 ];
 
 /// The binary decoders.
@@ -74,6 +76,10 @@ fn condemned(bytes: &[u8]) {
 
 fn hold(bytes: &[u8]) {
     small(bytes, Hold::decode, Hold::encode);
+}
+
+fn key_slot(bytes: &[u8]) {
+    small(bytes, KeySlot::decode, KeySlot::encode);
 }
 
 fn damaged(bytes: &[u8]) {

@@ -3,11 +3,13 @@
 //! A restore point of the VM "web" with two disks. `root` is one hole and a chunk of two slices,
 //! zeros and then "hello"; `data` is a thousand times the letter a.
 
+use backstop::base::chance::Chance;
 use backstop::base::clock::UtcTime;
 use backstop::base::hash::{IdHasher, blake3_256};
 use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId, SessionId};
 use backstop::base::limits::{CHUNK_BYTES, SLICE_BYTES};
-use backstop::crypto::Sealing;
+use backstop::base::secret::{Secret, SecretKey};
+use backstop::crypto::{Keyring, Sealing, SlotSecret, wrap_keyring};
 use backstop::format::commit::{BackupStats, Decision, DiskRecord, DiskSource};
 use backstop::format::commit::{PointRecord, Previous};
 use backstop::format::config::Config;
@@ -17,6 +19,7 @@ use backstop::format::engine::{
 };
 use backstop::format::entry::{EntryHead, EntryKind, SliceCodec, SliceRow};
 use backstop::format::journal::{EngineNote, EngineThing};
+use backstop::format::key_slot::{KeySlot, SlotKind};
 use backstop::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten, Hold};
 use backstop::format::mapnode::MapNode;
 use backstop::format::pack::{PackHeader, TableRow};
@@ -380,6 +383,42 @@ pub(crate) fn damaged() -> Damaged {
 
 pub(crate) fn hold() -> Hold {
     Hold { point: session_id(), time: time(), note: "audit 2026".to_owned() }
+}
+
+/// The bytes from 40 on: those of a key file, or of a recovery code.
+pub(crate) fn slot_key() -> SecretKey {
+    SecretKey::new(std::array::from_fn(|i| 0x40 + i as u8))
+}
+
+/// What opens each slot of the vectors.
+pub(crate) fn slot_secret(kind: SlotKind) -> SlotSecret {
+    match kind {
+        SlotKind::Password => SlotSecret::Password(Secret::from("correct horse")),
+        SlotKind::KeyFile => SlotSecret::KeyFile(slot_key()),
+        SlotKind::RecoveryCode => SlotSecret::RecoveryCode(slot_key()),
+    }
+}
+
+/// A slot of that kind, with the keyring of the vectors.
+pub(crate) fn slot_of(kind: SlotKind) -> KeySlot {
+    let mut keyring = vec![1, 0, 1, 0];
+    keyring.extend(0..64);
+    let keyring = Keyring::decode(&keyring).expect("a keyring");
+    wrap_keyring(&keyring, &slot_secret(kind), repo(), "operator", time(), &Counting)
+        .expect("a key slot")
+}
+
+pub(crate) fn key_slot() -> KeySlot {
+    slot_of(SlotKind::KeyFile)
+}
+
+/// The bytes from b0 on, in the place of chance.
+struct Counting;
+
+impl Chance for Counting {
+    fn fill(&self, out: &mut [u8]) {
+        out.iter_mut().zip(0xb0..).for_each(|(byte, value)| *byte = value);
+    }
 }
 
 pub(crate) fn forgotten() -> Forgotten {

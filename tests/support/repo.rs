@@ -80,7 +80,7 @@ fn create_repo_as(
     has_parity: bool,
 ) -> Result<Repository> {
     let keyring = keyring();
-    let new = NewRepository { has_parity, keyring: keyring.as_ref() };
+    let new = NewRepository { has_parity, keyring: keyring.as_ref(), secret: None };
     Repository::create_as(store, environment, &new)
 }
 
