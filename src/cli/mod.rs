@@ -4,9 +4,14 @@
 //! functions without side effects; answers go to stdout, everything else to stderr.
 
 mod attach;
+mod attach_loop;
+mod attach_nbd;
+mod attachments;
+mod background;
 mod backup_image;
 mod backup_vm;
 mod config;
+mod detach;
 mod doctor;
 mod duration;
 mod eligibility;
@@ -89,6 +94,7 @@ enum Command {
     Show(show::ShowArgs),
     Mount(mount::MountArgs),
     Attach(attach::AttachArgs),
+    Detach(detach::DetachArgs),
     #[command(subcommand)]
     Restore(RestoreCommand),
     Forget(forget::ForgetArgs),
@@ -165,6 +171,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Show(args) => show::run(run, args),
         Command::Mount(args) => mount::run(run, args),
         Command::Attach(args) => attach::run(run, args),
+        Command::Detach(args) => detach::run(run, args),
         Command::Restore(RestoreCommand::Disk(args)) => restore_disk::run(run, args),
         Command::Restore(RestoreCommand::Vm(args)) => restore_vm::run(run, args),
         Command::Forget(args) => forget::run(run, args),

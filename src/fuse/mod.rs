@@ -9,7 +9,8 @@ mod signals;
 mod sys;
 mod unmount;
 
-pub use session::serve;
+pub use mount_point::remove_dead;
+pub use session::{Serving, serve};
 
 use crate::vfs::OverlayOptions;
 

@@ -54,6 +54,18 @@ fn take_over(given: &Path, monitor: &dyn Monitor) -> Result<()> {
     Ok(())
 }
 
+/// Takes away a mount of ours at `path` whose process was killed. Nothing happens if there is none.
+pub fn remove_dead(given: &Path) -> Result<()> {
+    let path = match absolute(given) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        path => path.context("cannot find the directory", given)?,
+    };
+    match mount_table::mounts_at(&path)?.pop().filter(is_ours) {
+        Some(dead) => unmount::unmount(&dead, true),
+        None => Ok(()),
+    }
+}
+
 /// Whether the mount is of this program.
 pub(super) fn is_ours(mount: &Mount) -> bool {
     mount.kind == KIND

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 
@@ -41,65 +40,97 @@ pub fn serve(
     options: &MountOptions,
     ready: impl FnOnce(),
 ) -> Result<()> {
-    let monitor = Arc::clone(&repo.environment().monitor);
-    let path = mount_point::prepare(mount_point, repo_path, &*monitor)?;
-    check_device()?;
-    let tree = TreeOptions {
+    let serving = Serving::start(repo, repo_path, mount_point, options, ready)?;
+    let end = serving.wait(|signals| serving.unmount(signals == 2));
+    // Whatever ended the session: a mount that nobody answers must not stay.
+    serving.unmount(true).and(end)
+}
+
+/// A mount that is served by threads of this process.
+///
+/// Dropping it ends neither: [`Serving::unmount`] takes the mount away, and the threads end when
+/// nothing on it is open any more, or with the process.
+pub struct Serving {
+    mount: Mount,
+    events: Events,
+    monitor: Arc<dyn Monitor>,
+    /// Never dropped: dropping it would unmount whatever is mounted at the path by then, which
+    /// after an unmount from outside may be another process's mount.
+    _session: ManuallyDrop<BackgroundSession>,
+}
+
+impl Serving {
+    /// Mounts, and starts the threads that answer. All that [`serve`] says of its arguments holds.
+    pub fn start(
+        repo: Repository,
+        repo_path: Option<&Path>,
+        mount_point: &Path,
+        options: &MountOptions,
+        ready: impl FnOnce(),
+    ) -> Result<Self> {
+        let monitor = Arc::clone(&repo.environment().monitor);
+        let path = mount_point::prepare(mount_point, repo_path, &*monitor)?;
+        check_device()?;
+        let tree = Tree::new(repo, &tree_options(options))?;
+        // Before the mount: a signal in between would leave it behind, dead.
+        let events = Events::listen()?;
+        let owner = sys::effective_ids();
+        let is_writable = options.overlay.is_some();
+        if is_writable {
+            // Others than root go without: it matters when a file system over a disk is written
+            // while memory is short.
+            let _only_root_may = sys::write_for_others();
+        }
+        let _lifeline = events.lifeline();
+        let adapter =
+            Adapter { tree, monitor: Arc::clone(&monitor), is_writable, owner, _lifeline };
+        let session = Session::new(adapter, &path, &config(options))
+            .map_err(explain)
+            .context("cannot mount", &path)?;
+        let mount = mount_table::mounts_at(&path)?.pop();
+        let Some(mount) = mount.filter(mount_point::is_ours) else {
+            return Err(Error::new(ErrorKind::Io, "the mount was gone at once").at(path));
+        };
+        raise_read_ahead(&mount);
+        ready();
+        let session = session.spawn().context("cannot serve the mount", &path)?;
+        Ok(Self { mount, events, monitor, _session: ManuallyDrop::new(session) })
+    }
+
+    /// Takes the mount away, unless it is gone already; with `is_lazy` also while files on it are
+    /// open, which stay usable until they are closed. [`ErrorKind::Busy`] if something is in the
+    /// way.
+    pub fn unmount(&self, is_lazy: bool) -> Result<()> {
+        unmount::unmount(&self.mount, is_lazy)
+    }
+
+    /// Waits until nothing of the mount is left. At the first and second SIGINT, SIGTERM or SIGHUP
+    /// `end` is called with their number, to bring that about; what it fails with is told. The
+    /// third one gives up: [`ErrorKind::Cancelled`].
+    pub fn wait(&self, mut end: impl FnMut(u32) -> Result<()>) -> Result<()> {
+        let mut signals = 0;
+        // All senders gone means that the session is.
+        while self.events.receiver.recv() == Ok(Event::Signal) {
+            signals += 1;
+            if signals > 2 {
+                let what = "gave up on files of the mount that are still open";
+                return Err(Error::new(ErrorKind::Cancelled, what).at(&self.mount.path));
+            }
+            if let Err(problem) = end(signals) {
+                self.monitor.problem(&problem);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tree_options(options: &MountOptions) -> TreeOptions {
+    TreeOptions {
         cache_bytes: options.cache_bytes,
         is_open_to_others: options.allow_other,
         overlay: options.overlay.clone(),
         ..TreeOptions::default()
-    };
-    let tree = Tree::new(repo, &tree)?;
-    // Before the mount: a signal in between would leave it behind, dead.
-    let events = Events::listen()?;
-    let owner = sys::effective_ids();
-    let is_writable = options.overlay.is_some();
-    if is_writable {
-        // Others than root go without: it matters when a file system over a disk is written while
-        // memory is short.
-        let _only_root_may = sys::write_for_others();
     }
-    let _lifeline = events.lifeline();
-    let adapter = Adapter { tree, monitor: Arc::clone(&monitor), is_writable, owner, _lifeline };
-    let session = Session::new(adapter, &path, &config(options))
-        .map_err(explain)
-        .context("cannot mount", &path)?;
-    let mount = mount_table::mounts_at(&path)?.pop();
-    let Some(mount) = mount.filter(mount_point::is_ours) else {
-        return Err(Error::new(ErrorKind::Io, "the mount was gone at once").at(path));
-    };
-    raise_read_ahead(&mount);
-    ready();
-    let _session = start(session).context("cannot serve the mount", &path)?;
-    let end = wait(&mount, &events.receiver, &*monitor);
-    // Whatever ended the session: a mount that nobody answers must not stay.
-    unmount::unmount(&mount, true).and(end)
-}
-
-/// Starts the threads that answer the kernel.
-///
-/// The value is never dropped: dropping it would unmount whatever is mounted at the path by then,
-/// which after an unmount from outside may be another process's mount.
-fn start(session: Session<Adapter>) -> io::Result<ManuallyDrop<BackgroundSession>> {
-    session.spawn().map(ManuallyDrop::new)
-}
-
-/// Waits for the end of the session, and ends it when signals ask for that.
-fn wait(mount: &Mount, events: &Receiver<Event>, monitor: &dyn Monitor) -> Result<()> {
-    let mut signals = 0;
-    // All senders gone means that the session is.
-    while events.recv() == Ok(Event::Signal) {
-        signals += 1;
-        if signals > 2 {
-            let what = "gave up on files of the mount that are still open";
-            return Err(Error::new(ErrorKind::Cancelled, what).at(&mount.path));
-        }
-        if let Err(problem) = unmount::unmount(mount, signals == 2) {
-            monitor.problem(&problem);
-        }
-    }
-    Ok(())
 }
 
 fn config(options: &MountOptions) -> Config {

@@ -1,6 +1,7 @@
 //! The real program, run on repositories of its own: what it prints, and how it exits.
 
 mod attach;
+mod attach_loop;
 mod backup_image;
 mod concurrency;
 mod damage;

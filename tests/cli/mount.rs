@@ -11,7 +11,7 @@ use crate::support::{Lab, MIB, noise, signal, wait};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether this machine can mount; says so where it cannot.
-fn can_mount(test: &str) -> bool {
+pub(crate) fn can_mount(test: &str) -> bool {
     let opened = File::options().read(true).write(true).open("/dev/fuse");
     match (is_root(), opened) {
         (true, Ok(_)) => true,

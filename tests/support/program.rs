@@ -103,6 +103,7 @@ impl Lab {
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("BACKSTOP_REPO", &self.repo);
+        command.env("BACKSTOP_RUNTIME_DIR", self.dir.path().join("run"));
         command
     }
 
