@@ -11,6 +11,7 @@ mod corpus;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -107,9 +108,11 @@ impl Place {
                 let disk = mount.join("vms/vm/latest/system.raw");
                 let mut server = Command::new("qemu-nbd");
                 let options = ["--read-only", "--persistent", "--shared=8", "--format=raw"];
-                server.args(options).args(["--socket", socket]).arg(disk);
+                // It complains of whoever only looks whether it listens.
+                server.args(options).args(["--socket", socket]).arg(disk).stderr(Stdio::null());
                 serving.children.push(server.spawn().expect("qemu-nbd is installed"));
-                while !self.socket().exists() {
+                // The file is there a moment before anybody listens.
+                while UnixStream::connect(self.socket()).is_err() {
                     thread::sleep(Duration::from_millis(2));
                 }
             }

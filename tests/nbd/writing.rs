@@ -99,18 +99,9 @@ fn zeros_become_a_hole_and_fast_ones_are_fast() {
     assert_eq!(client.ask(FAST_ZERO, WRITE_ZEROES, tail, 5000), DONE, "up to the end of the disk");
 }
 
-#[test]
-fn what_was_forced_or_flushed_on_any_connection_is_durable() {
-    let bench = Bench::new();
-    let server = bench.serve_writable();
-    let mut first = Client::connect(&bench.socket(), Wish::Structured);
-    let mut second = Client::connect(&bench.socket(), Wish::Structured);
-    let (forced, flushed) = (noise(8192, 4), noise(8192, 5));
-    assert_eq!(first.write(FUA, 4096, &forced), DONE);
-    assert_eq!(first.write(0, MIB as u64, &flushed), DONE);
-    assert_eq!(second.ask(0, FLUSH, 0, 0), DONE);
-    // What a crash of the process would leave.
-    let copy = bench.path("copy");
+/// What a view would read if the process was killed now.
+fn read_after_a_crash(bench: &Bench, name: &str, offset: u64) -> Vec<u8> {
+    let copy = bench.path(name);
     fs::create_dir(&copy).unwrap();
     for file in fs::read_dir(bench.path("overlay")).unwrap() {
         let path = file.unwrap().path();
@@ -119,7 +110,20 @@ fn what_was_forced_or_flushed_on_any_connection_is_durable() {
     let tree = bench.tree(Some(&copy));
     let disk = tree.disk(bench.point.id, "disk").unwrap();
     let handle = tree.open(disk, Access::Read).unwrap();
-    let read = |offset| tree.read(handle, offset, 8192, <[u8]>::to_vec).unwrap();
-    assert!(read(4096) == forced && read(MIB as u64) == flushed);
-    drop(server);
+    tree.read(handle, offset, 8192, <[u8]>::to_vec).unwrap()
+}
+
+#[test]
+fn what_was_forced_or_flushed_on_any_connection_is_durable() {
+    let bench = Bench::new();
+    let _server = bench.serve_writable();
+    let mut first = Client::connect(&bench.socket(), Wish::Structured);
+    let mut second = Client::connect(&bench.socket(), Wish::Structured);
+    let (forced, flushed) = (noise(8192, 4), noise(8192, 5));
+    assert_eq!(first.write(FUA, 4096, &forced), DONE);
+    assert!(read_after_a_crash(&bench, "forced", 4096) == forced);
+    assert_eq!(first.write(0, MIB as u64, &flushed), DONE);
+    assert!(read_after_a_crash(&bench, "neither", MIB as u64) != flushed);
+    assert_eq!(second.ask(0, FLUSH, 0, 0), DONE);
+    assert!(read_after_a_crash(&bench, "flushed", MIB as u64) == flushed);
 }
