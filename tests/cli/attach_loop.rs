@@ -187,6 +187,39 @@ fn a_device_in_use_is_not_detached_and_who_uses_it_is_named() {
 }
 
 #[test]
+fn files_of_a_guest_that_was_not_shut_down_are_shown_by_the_script_for_that() {
+    let name = "files_of_a_guest_that_was_not_shut_down_are_shown_by_the_script_for_that";
+    let Some(site) = Site::new(name) else { return };
+    let (image, files) = (site.0.file("fs.raw", b""), site.0.path("files"));
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("hosts"), b"of the guest").unwrap();
+    run("mkfs.ext4", &["-q", "-d", files.to_str().unwrap(), &image, "32M"]);
+    // As the file system of a machine that runs says of itself.
+    run("debugfs", &["-w", "-R", "feature needs_recovery", &image]);
+    site.back_up(&image);
+    let dir = site.0.path("guest");
+    fs::create_dir(&dir).unwrap();
+    let (dir, script) = (dir.to_str().unwrap(), "tools/guest-files");
+    for more in [&[][..], &["--writable"]] {
+        let device = site.device(more);
+        let node = device.to_str().unwrap();
+        let plain = Command::new("mount").args(["-o", "ro", node, dir]).output().unwrap();
+        assert_eq!(plain.status.success(), !more.is_empty(), "what the script is for: {plain:?}");
+        if plain.status.success() {
+            run("umount", &[dir]);
+        }
+        run(script, &["mount", node, dir]);
+        let shown = Path::new(dir).join(device.file_name().unwrap());
+        assert_eq!(fs::read(shown.join("hosts")).unwrap(), b"of the guest");
+        assert!(fs::write(shown.join("hosts"), b"").is_err());
+        site.0.run(["detach", node]).expect(5);
+        run(script, &["umount", dir]);
+        site.0.json(["detach", node]);
+        site.assert_clean(&device);
+    }
+}
+
+#[test]
 fn partitions_are_devices_where_that_was_asked_for() {
     let name = "partitions_are_devices_where_that_was_asked_for";
     let Some(site) = Site::new(name) else { return };
