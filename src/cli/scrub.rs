@@ -1,11 +1,13 @@
 //! `backstop scrub`
 
 use crate::cli::exit::Exit;
-use crate::cli::failure::Result;
+use crate::cli::failure::{Failure, Result};
 use crate::cli::repo_arg::{Run, default_threads};
 use crate::cli::scrub_document::ScrubDocument;
 use crate::cli::scrub_text;
-use crate::scrub::{ScrubLevel, ScrubOptions, scrub};
+use crate::repo::read_config;
+use crate::scrub::{ScrubLevel, ScrubOptions, ScrubReport, scrub, scrub_without_keys};
+use crate::store::DirStore;
 
 /// Check that everything stored is as it was stored
 ///
@@ -23,11 +25,17 @@ Levels, each with what those before it do:
 Examples:
   backstop scrub
   backstop scrub --level list
+  backstop scrub --without-keys
   backstop scrub --level points --json | jq '.scrub.affected'")]
 pub(super) struct ScrubArgs {
-    /// How deep to look: list, hash, chunks or points
-    #[arg(long, value_name = "LEVEL", default_value_t, value_parser = parse_level)]
-    level: ScrubLevel,
+    /// How deep to look: list, hash, chunks or points [default: chunks]
+    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+    level: Option<ScrubLevel>,
+
+    /// Check an encrypted repository without its keys, at the level hash: finds every changed
+    /// byte, and cannot tell which disks it hits. Writes nothing down
+    #[arg(long)]
+    without_keys: bool,
 
     /// Threads that read and check packs [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -39,13 +47,29 @@ fn parse_level(typed: &str) -> crate::error::Result<ScrubLevel> {
 }
 
 pub(super) fn run(run: &Run, args: &ScrubArgs) -> Result<Exit> {
-    let repo = run.open_repo()?;
     let threads = args.threads.map_or_else(default_threads, usize::from);
-    let options = ScrubOptions { level: args.level, threads, cancel: run.cancel_on_signal()? };
-    let report = scrub(&repo, &options)?;
+    let level = args.level.unwrap_or_default();
+    let options = ScrubOptions { level, threads, cancel: run.cancel_on_signal()? };
+    let report = match args.without_keys {
+        true => without_keys(run, args, &options)?,
+        false => scrub(&run.open_repo()?, &options)?,
+    };
     run.answer(&ScrubDocument::new(&report), &scrub_text::text(&report))?;
     Ok(match report.is_clean() {
         true => Exit::Done,
         false => Exit::Problems,
     })
+}
+
+fn without_keys(run: &Run, args: &ScrubArgs, options: &ScrubOptions) -> Result<ScrubReport> {
+    if args.level.is_some_and(|level| level != ScrubLevel::Hash) {
+        return Err(Failure::usage("without keys the level is hash, and no other"));
+    }
+    let store = DirStore::open(run.repo_path()?)?;
+    let environment = run.environment();
+    let config = read_config(&store, &environment)?;
+    if !config.is_encrypted() {
+        return Err(Failure::usage("the repository is not encrypted: scrub it without the option"));
+    }
+    Ok(scrub_without_keys(&store, &config, &*environment.monitor, options)?)
 }

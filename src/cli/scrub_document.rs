@@ -79,6 +79,7 @@ struct RangeDocument {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum RecordingDocument<'a> {
     NothingNew,
+    WithoutKeys,
     Recorded { copies: u64, packs: u64 },
     Failed { problem: &'a str },
 }
@@ -171,6 +172,7 @@ impl<'a> RecordingDocument<'a> {
     fn new(recording: &'a Recording) -> Self {
         match recording {
             Recording::NothingNew => Self::NothingNew,
+            Recording::WithoutKeys => Self::WithoutKeys,
             Recording::Recorded { copies, packs } => {
                 Self::Recorded { copies: *copies, packs: *packs }
             }

@@ -17,7 +17,7 @@ const RANGES_NAMED: usize = 4;
 pub(super) fn text(report: &ScrubReport) -> String {
     let checked = checked(report);
     if report.is_clean() {
-        return format!("no damage found ({checked})\n{}{}", remarks(report), deeper(report.level));
+        return format!("no damage found ({checked})\n{}{}", remarks(report), deeper(report));
     }
     let (findings, affected) = (findings(report), affected(report));
     let (remarks, next) = (remarks(report), next(report));
@@ -26,9 +26,13 @@ pub(super) fn text(report: &ScrubReport) -> String {
 
 fn checked(report: &ScrubReport) -> String {
     let counts = &report.counts;
+    let looked_at = match report.recording {
+        Recording::WithoutKeys => "without keys".to_owned(),
+        _ => count(counts.points, "restore point"),
+    };
     let mut parts = vec![
         format!("level {}", report.level),
-        count(counts.points, "restore point"),
+        looked_at,
         format!("{} with {}", count(counts.packs, "pack"), Size(counts.pack_bytes)),
     ];
     if counts.chunks > 0 {
@@ -113,8 +117,11 @@ fn remarks(report: &ScrubReport) -> String {
 }
 
 /// What a level that found nothing has not looked at.
-fn deeper(level: ScrubLevel) -> &'static str {
-    match level {
+fn deeper(report: &ScrubReport) -> &'static str {
+    match report.level {
+        _ if report.recording == Recording::WithoutKeys => {
+            "whether anything is missing, only a scrub with keys can tell\n"
+        }
         ScrubLevel::List => "packs were not read; `backstop scrub` reads them\n",
         ScrubLevel::Hash | ScrubLevel::Chunks | ScrubLevel::Points => "",
     }
@@ -125,6 +132,11 @@ fn next(report: &ScrubReport) -> String {
         Recording::Failed { problem } => format!(
             "The damage could not be written down ({problem}), so that backups will not mend it.\n"
         ),
+        Recording::WithoutKeys => {
+            "Without keys it cannot be said which disks are hit, nor written down what is damaged: \
+             scrub with them next.\n"
+                .to_owned()
+        }
         // Small objects and segments are no chunks: no backup stores them anew.
         _ if report.findings.iter().all(|finding| is_object(finding, "")) => String::new(),
         _ => "The damage is written down: a backup that meets the same bytes again stores them \

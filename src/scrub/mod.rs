@@ -4,8 +4,10 @@
 //! under `damaged/`, which makes the next backup store them again. It registers no session, so no
 //! prune waits for it: what vanishes while it runs is looked for again before it counts as missing.
 
+mod bytes;
 mod entries;
 mod health;
+mod keyless;
 mod levels;
 mod listing;
 mod objects;
@@ -20,6 +22,7 @@ mod run;
 mod survey;
 mod sweep;
 
+pub use keyless::scrub_without_keys;
 pub use levels::ScrubLevel;
 pub use proof::EntryProof;
 pub use report::{AffectedDisk, Finding, Named, Recording, ScrubCounts, ScrubReport};

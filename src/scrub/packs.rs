@@ -2,12 +2,9 @@
 //! against the index.
 
 use crate::base::cancel::Cancel;
-use crate::base::hash::StreamHasher;
 use crate::base::id::ChunkId;
-use crate::base::limits::PACK_BYTES_MAX;
 use crate::crypto::Sealing;
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::layout::ObjectName;
+use crate::error::Result;
 use crate::format::lists::DamagedCopy;
 use crate::format::location::Location;
 use crate::format::pack::TableRow;
@@ -15,17 +12,13 @@ use crate::index::lookup::Index;
 use crate::monitor::Monitor;
 use crate::pack;
 use crate::scrub::ScrubLevel;
+use crate::scrub::bytes::{Bytes, PackReading};
 use crate::scrub::health::PackDamage;
 use crate::scrub::listing::{Indexed, ListedPack};
 use crate::scrub::objects::damage;
 use crate::scrub::proof::EntryProof;
 use crate::scrub::report::Finding;
 use crate::store::Store;
-
-/// Bytes that are read at once, and hashed while they are in the processor's cache.
-const READ_BYTES: usize = 1 << 20;
-/// How often a pack is read until its bytes have to be taken for what is stored.
-const ATTEMPTS: usize = 3;
 
 /// What the checks of all packs share.
 pub(super) struct PackChecks<'a> {
@@ -70,14 +63,6 @@ pub(super) struct PackChecker<'a> {
     bytes: Vec<u8>,
 }
 
-/// What reading all of a pack gave.
-enum Bytes {
-    Intact,
-    Different,
-    /// Parts of it could not be read; they are zero in the buffer.
-    Unreadable(Error),
-}
-
 /// What was found out about the entries of a pack.
 #[derive(Default)]
 struct Tally {
@@ -96,19 +81,21 @@ impl<'a> PackChecker<'a> {
         Ok(Self { checks, proof: EntryProof::new(checks.sealing)?, bytes: Vec::new() })
     }
 
-    /// Checks a pack of which the index says `indexed`. [`ErrorKind::NotFound`] if it has
-    /// vanished.
+    /// Checks a pack of which the index says `indexed`. [`crate::error::ErrorKind::NotFound`] if
+    /// it has vanished.
     pub(super) fn check(&mut self, listed: ListedPack, indexed: Indexed) -> Result<PackReport> {
         let mut report = PackReport::default();
-        let problem = match self.read(listed, &mut report.was_misread)? {
+        let PackChecks { store, monitor, cancel, .. } = *self.checks;
+        let reading = PackReading { store, monitor, cancel };
+        let (bytes, was_misread) = reading.read(listed, &mut self.bytes)?;
+        report.was_misread = was_misread;
+        let problem = match bytes {
             Bytes::Intact
                 if self.checks.level < ScrubLevel::Chunks && indexed.end <= listed.len_bytes =>
             {
                 return Ok(report);
             }
-            Bytes::Intact => None,
-            Bytes::Different => Some("the bytes of the pack are not those of its name".to_owned()),
-            Bytes::Unreadable(error) => Some(error.chain()),
+            damaged => damaged.problem(),
         };
         let tally = self.check_entries(listed, problem.is_none())?;
         report.entries = tally.entries;
@@ -123,52 +110,6 @@ impl<'a> PackChecker<'a> {
             PackFault { problem, rest: all_but(tally.good, tally.bad), unindexed }
         });
         Ok(report)
-    }
-
-    /// Reads the pack into the buffer, again if it is not what its name says.
-    fn read(&mut self, listed: ListedPack, was_misread: &mut bool) -> Result<Bytes> {
-        self.bytes.resize(listed.len_bytes.min(PACK_BYTES_MAX as u64) as usize, 0);
-        if listed.len_bytes > PACK_BYTES_MAX as u64 {
-            self.read_once(listed, true)?;
-            let what = format!("the pack has {} bytes, more than any has", listed.len_bytes);
-            return Ok(Bytes::Unreadable(Error::corrupt(what)));
-        }
-        for attempt in 0..ATTEMPTS {
-            let (hash, failure) = self.read_once(listed, attempt == 0)?;
-            if let Some(error) = failure {
-                return Ok(Bytes::Unreadable(error));
-            }
-            if hash == *listed.id.as_bytes() {
-                *was_misread = attempt > 0;
-                return Ok(Bytes::Intact);
-            }
-        }
-        Ok(Bytes::Different)
-    }
-
-    /// The hash of the bytes, and the first failure to read some of them.
-    fn read_once(
-        &mut self,
-        listed: ListedPack,
-        is_first: bool,
-    ) -> Result<([u8; 32], Option<Error>)> {
-        let name = ObjectName::pack(listed.id);
-        let mut hasher = StreamHasher::default();
-        let mut failure = None;
-        for (number, part) in self.bytes.chunks_mut(READ_BYTES).enumerate() {
-            if self.checks.cancel.is_requested() {
-                return Err(Error::new(ErrorKind::Cancelled, "the scrub was interrupted"));
-            }
-            let offset = (number * READ_BYTES) as u64;
-            if let Some(error) = pack::read_what_can_be(self.checks.store, &name, offset, part)? {
-                failure.get_or_insert(error);
-            }
-            hasher.update(part);
-            if is_first {
-                self.checks.monitor.advance(part.len() as u64);
-            }
-        }
-        Ok((hasher.finish(), failure))
     }
 
     /// Decodes every entry. Of a pack whose table is gone these are what look like entries, and

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use crate::base::cancel::Cancel;
-use crate::base::id::PackId;
+use crate::base::id::{PackId, RepoId};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::config::Config;
 use crate::format::layout::{Area, ObjectName};
 use crate::format::parity::{PARITY_BYTES_MAX, Parity};
-use crate::repo::Repository;
 use crate::scrub::ScrubLevel;
 use crate::scrub::objects::damage;
 use crate::store::Store;
@@ -15,16 +15,16 @@ use crate::store::Store;
 /// Packs of `packs` that have no parity or a damaged one, each with what is wrong; from level
 /// `hash` on the parity is read. To be called after the packs were listed.
 pub(super) fn lacking_parity(
-    repo: &Repository,
+    store: &dyn Store,
+    config: &Config,
     packs: &HashSet<PackId>,
     level: ScrubLevel,
     cancel: &Cancel,
 ) -> Result<Vec<(PackId, Error)>> {
     let mut lacking = Vec::new();
-    if !repo.config().has_parity() {
+    if !config.has_parity() {
         return Ok(lacking);
     }
-    let store = &**repo.store();
     let names = store.list(Area::Parity)?;
     let there: HashSet<PackId> = names.iter().filter_map(ObjectName::protected_pack).collect();
     for pack in packs {
@@ -33,7 +33,7 @@ pub(super) fn lacking_parity(
         }
         let checked = match there.contains(pack) {
             true if level < ScrubLevel::Hash => Ok(()),
-            true => check(repo, *pack),
+            true => check(store, config.repo, *pack),
             false => Err(missing(*pack)),
         };
         let Err(error) = checked else { continue };
@@ -48,11 +48,11 @@ pub(super) fn lacking_parity(
     Ok(lacking)
 }
 
-fn check(repo: &Repository, pack: PackId) -> Result<()> {
+fn check(store: &dyn Store, repo: RepoId, pack: PackId) -> Result<()> {
     let name = ObjectName::parity(pack);
-    let bytes = repo.store().read(&name, PARITY_BYTES_MAX)?;
+    let bytes = store.read(&name, PARITY_BYTES_MAX)?;
     let parity = Parity::decode(&bytes).map_err(|error| error.in_object(&name))?;
-    let problem = if parity.pack != pack || parity.repo != repo.id() {
+    let problem = if parity.pack != pack || parity.repo != repo {
         "the parity is that of another pack".to_owned()
     } else {
         match parity.recovery_shards().filter(Option::is_none).count() {

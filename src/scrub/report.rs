@@ -95,6 +95,8 @@ pub enum Recording {
         /// Packs that are missing or of which nothing can be read.
         packs: u64,
     },
+    /// Nothing was written down, because that needs keys and there were none.
+    WithoutKeys,
     /// It could not be written down: a read-only medium, say. The next backup will take damaged
     /// copies for good ones.
     Failed {

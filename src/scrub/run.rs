@@ -24,7 +24,7 @@ use crate::scrub::sweep::{SweepState, sweep};
 
 /// Packs that are checked at once, at most. Each takes as much memory as it is long, which is
 /// 32 MiB as a rule.
-const WORKERS_MAX: usize = 8;
+pub(super) const WORKERS_MAX: usize = 8;
 
 /// How to scrub.
 #[derive(Debug, Clone)]
@@ -124,7 +124,8 @@ impl<'a> Run<'a> {
     /// Looks at the parity of all packs. A pack that the index does not name yet need not have any.
     fn check_parity(&mut self, contents: &Contents) -> Result<()> {
         let (level, cancel) = (self.options.level, &self.options.cancel);
-        let lacking = lacking_parity(self.repo, &self.health.listed, level, cancel)?;
+        let (store, config) = (&**self.repo.store(), self.repo.config());
+        let lacking = lacking_parity(store, config, &self.health.listed, level, cancel)?;
         for (pack, error) in lacking {
             if contents.packs.contains_key(&pack) {
                 self.findings.push(Finding::object(ObjectName::parity(pack), &error));
