@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Remote,
     /// A rule says that this cannot be backed up.
     Refused,
+    /// The storage shows an older state than was seen before, or another repository.
+    Rollback,
     /// The caller asked for the end of the run.
     Cancelled,
     /// The operating system failed a call. The source says which.

@@ -27,6 +27,10 @@ pub(super) const fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Remote => {
             "`backstop engine test` tries every step of the way to the engine and its hosts"
         }
+        ErrorKind::Rollback => {
+            "if you brought an older state back yourself, --accept-rollback takes it; if not, \
+             somebody else may have: look at the storage before you back up to it"
+        }
         ErrorKind::Refused => "`backstop eligibility VM` lists every rule and its remedy",
         ErrorKind::Cancelled => "nothing that was committed is lost; run the same command again",
         ErrorKind::Io => "the kernel's log (`dmesg`) may say more about the medium",

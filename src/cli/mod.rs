@@ -50,6 +50,7 @@ mod stdin;
 mod sys;
 mod terminal;
 mod transfer_arg;
+mod trust_file;
 mod writable_arg;
 
 use std::ffi::OsString;

@@ -13,10 +13,12 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Advise, ErrorDocument, Failure, Result};
 use crate::cli::output::{print, print_json, printable};
 use crate::cli::signals;
+use crate::cli::sys;
 use crate::cli::terminal::Terminal;
+use crate::cli::trust_file::TrustFiles;
 use crate::error::{Error, ErrorKind};
 use crate::monitor::Monitor;
-use crate::repo::{Environment, Repository};
+use crate::repo::{Environment, Repository, TrustStore, read_config};
 use crate::store::DirStore;
 
 /// Options of every command.
@@ -32,6 +34,15 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE", env = "BACKSTOP_CONFIG")]
     #[arg(hide_env_values = true)]
     config: Option<OsString>,
+
+    /// Directory where this host remembers what it has seen of encrypted repositories
+    #[arg(long, global = true, value_name = "DIR", env = "BACKSTOP_TRUST_DIR")]
+    #[arg(hide_env_values = true)]
+    trust_dir: Option<OsString>,
+
+    /// Take the state of the repository that is there, though this host has seen a newer one
+    #[arg(long, global = true)]
+    accept_rollback: bool,
 
     /// Answer with one JSON document on stdout, also when the command fails
     #[arg(long, global = true)]
@@ -89,7 +100,14 @@ impl Run {
     /// The world around the repository.
     pub(super) fn environment(&self) -> Environment {
         let monitor = self.shared_terminal();
-        Environment { monitor, host: host_name(), ..Environment::default() }
+        let trust = self.trust_files().map(|files| Arc::new(files) as Arc<dyn TrustStore>);
+        Environment { monitor, trust, host: host_name(), ..Environment::default() }
+    }
+
+    /// Where this host remembers what it has seen of repositories.
+    fn trust_files(&self) -> Option<TrustFiles> {
+        let given = self.args.trust_dir.as_deref().filter(|path| !path.is_empty());
+        TrustFiles::of_user(given.map(Path::new), sys::is_root(), self.args.accept_rollback)
     }
 
     /// Whether a repository is named.
@@ -126,9 +144,13 @@ impl Run {
 
     /// Opens the repository, with another observer.
     pub(super) fn open_repo_watched_by(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
-        let store = DirStore::open(self.repo_path()?);
+        let path = self.repo_path()?;
         let environment = Environment { monitor, ..self.environment() };
-        let opened = store.and_then(|store| Repository::open(Arc::new(store), environment));
+        let opened = DirStore::open(path).and_then(|store| {
+            let config = read_config(&store, &environment)?;
+            self.trust_files().map_or(Ok(()), |files| files.check_place(path, &config))?;
+            Repository::open(Arc::new(store), environment)
+        });
         let advice = "`backstop -r DIR init` makes a repository; --repo and BACKSTOP_REPO name one";
         opened.advise(ErrorKind::NotFound, advice)
     }

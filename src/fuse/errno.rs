@@ -7,7 +7,11 @@ use crate::error::ErrorKind;
 /// The error number for each kind of error. What is wrong is told to the monitor in full.
 pub(super) fn errno(kind: ErrorKind) -> Errno {
     match kind {
-        ErrorKind::Corrupt | ErrorKind::Io | ErrorKind::Source | ErrorKind::Remote => Errno::EIO,
+        ErrorKind::Corrupt
+        | ErrorKind::Io
+        | ErrorKind::Source
+        | ErrorKind::Remote
+        | ErrorKind::Rollback => Errno::EIO,
         ErrorKind::NotFound => Errno::ENOENT,
         ErrorKind::AlreadyExists => Errno::EEXIST,
         ErrorKind::Busy => Errno::EBUSY,

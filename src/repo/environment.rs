@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::chance::{Chance, SystemChance};
 use crate::base::clock::{Clock, SystemClock};
 use crate::monitor::{Monitor, VoidMonitor};
+use crate::repo::TrustStore;
 
 /// Time, chance, an observer, and the name of this host.
 #[derive(Clone)]
@@ -15,6 +16,8 @@ pub struct Environment {
     pub chance: Arc<dyn Chance>,
     /// Told of problems and progress.
     pub monitor: Arc<dyn Monitor>,
+    /// Remembers what this host has seen of encrypted repositories; nobody does without one.
+    pub trust: Option<Arc<dyn TrustStore>>,
     /// This host, for people who wonder who holds a lock.
     pub host: String,
 }
@@ -26,6 +29,7 @@ impl Default for Environment {
             clock: Arc::new(SystemClock),
             chance: Arc::new(SystemChance),
             monitor: Arc::new(VoidMonitor),
+            trust: None,
             host: "localhost".to_owned(),
         }
     }

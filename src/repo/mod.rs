@@ -19,6 +19,7 @@ mod segments;
 mod session;
 mod slots;
 mod stats;
+mod trust;
 
 pub use alone::{Alone, check_not_repaired, is_pruned, lock_prunes};
 pub use condemned::{CondemnedList, condemned_lists, condemned_packs};
@@ -35,3 +36,4 @@ pub use room::{LentBallast, reserve_bytes};
 pub use session::{BackupSession, MAP_COPIES, PointContents, Stored, fence_dead_sessions};
 pub use slots::{KEY_SLOTS_MAX, KeySlots, Unlocked, read_copy, unlock};
 pub use stats::{RepoStats, stats};
+pub use trust::{Newest, Seen, TrustStore};

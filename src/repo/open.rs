@@ -15,7 +15,7 @@ use crate::monitor::Monitor;
 use crate::point::{self, PointSelector};
 use crate::repo::keys::{Wrap, clear_leftovers, write_slot};
 use crate::repo::room::stow_ballast;
-use crate::repo::{ChunkReader, Environment, keys};
+use crate::repo::{ChunkReader, Environment, TrustStore, keys, trust};
 use crate::store::{Published, SealingStore, Store};
 
 /// Release that this is, as repositories remember it.
@@ -116,7 +116,17 @@ impl Repository {
             true => Arc::new(SealingStore::new(store, sealing.clone())),
             false => store,
         };
-        Ok(Self { store, config, sealing, environment })
+        let repo = Self { store, config, sealing, environment };
+        if let Some(trust) = repo.trust() {
+            trust::check(&*repo.store, repo.id(), trust)?;
+        }
+        Ok(repo)
+    }
+
+    /// Who remembers what was seen of this repository: of a plain one nobody, since whoever can
+    /// write to its medium can write anything.
+    pub(super) fn trust(&self) -> Option<&dyn TrustStore> {
+        self.environment.trust.as_deref().filter(|_| self.sealing.is_encrypted())
     }
 }
 
@@ -202,6 +212,9 @@ impl Repository {
         let (points, problems) = point::points(&*self.store)?;
         for problem in &problems {
             self.monitor().problem(problem);
+        }
+        if let Some(trust) = self.trust() {
+            trust::remember(&points, self.id(), trust)?;
         }
         Ok(points.into_iter().map(|entry| entry.record).collect())
     }

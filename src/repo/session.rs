@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::clock::UtcTime;
+use crate::base::hash::blake3_256;
 use crate::base::id::{ChunkId, PackId, SessionId};
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::chunk::{ChunkEncoder, CompressionLevel};
@@ -43,7 +44,7 @@ use crate::repo::open::RELEASE;
 use crate::repo::registration::{describe, register};
 use crate::repo::room::{check_room, stow_ballast};
 use crate::repo::segments::{SessionIndex, Unusable};
-use crate::repo::{Repository, condemned_lists, condemned_packs};
+use crate::repo::{Repository, condemned_lists, condemned_packs, trust};
 use crate::store::{Held, Published, Store};
 
 /// Buffers of packs of data that go round: one grows while others are published.
@@ -219,7 +220,9 @@ impl BackupSession {
             }
         }
         // The restore point exists: what fails from here on is only untidy.
-        let ended = store.delete(&ObjectName::session(id)).and_then(|()| stow_ballast(&repo));
+        let ended = remember(&repo, &point, &decision)
+            .and(store.delete(&ObjectName::session(id)))
+            .and_then(|()| stow_ballast(&repo));
         if let Err(problem) = ended {
             repo.monitor().problem(&problem);
         }
@@ -234,6 +237,14 @@ impl BackupSession {
         let decided = give_up(&**repo.store(), id);
         stored.and(decided)
     }
+}
+
+/// Has this host remember that it has seen the restore point.
+fn remember(repo: &Repository, point: &PointRecord, decision: &Decision) -> Result<()> {
+    let Some(trust) = repo.trust() else { return Ok(()) };
+    let commit_blake3 = ChunkId::from_bytes(blake3_256(&decision.encode()));
+    let entry = PointEntry { record: point.clone(), commit_blake3 };
+    trust::advance(&entry, repo.id(), trust)
 }
 
 /// Nodes are encoded by whoever completes them; that is rare, so the encoder is made anew.

@@ -104,6 +104,7 @@ impl Lab {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("BACKSTOP_REPO", &self.repo);
         command.env("BACKSTOP_RUNTIME_DIR", self.dir.path().join("run"));
+        command.env("BACKSTOP_TRUST_DIR", self.dir.path().join("trust"));
         command
     }
 
