@@ -44,7 +44,7 @@ impl Victim {
     fn new(key_seed: u64, seed: u64) -> (Self, Vec<PointRecord>) {
         let store = MemoryStore::new();
         let keyring = Keyring::generate(&SeededChance::new(key_seed));
-        let new = NewRepository { has_parity: false, keyring: Some(&keyring) };
+        let new = NewRepository { has_parity: false, keyring: Some(&keyring), secret: None };
         let shared = Arc::new(store.clone());
         let repo = Repository::create_as(shared, environment(seed), &new).unwrap();
         let back_up = |vm: &str, seed| {

@@ -6,7 +6,8 @@ mod repo;
 use std::sync::Arc;
 
 use backstop::base::cancel::Cancel;
-use backstop::crypto::Keyring;
+use backstop::base::secret::SecretKey;
+use backstop::crypto::{Keyring, SlotSecret};
 use backstop::error::ErrorKind;
 use backstop::format::layout::{Area, ObjectName};
 use backstop::ingest::back_up;
@@ -25,7 +26,8 @@ type Damaging = DamagingStore<MemoryStore>;
 fn encrypted() -> Damaging {
     let store = DamagingStore::new(MemoryStore::new());
     let keyring = Keyring::generate(&SeededChance::new(3));
-    let new = NewRepository { has_parity: true, keyring: Some(&keyring) };
+    let secret = SlotSecret::KeyFile(SecretKey::new([7; 32]));
+    let new = NewRepository { has_parity: true, keyring: Some(&keyring), secret: Some(&secret) };
     let repo = Repository::create_as(Arc::new(store.clone()), environment(1), &new).unwrap();
     let points = [1, 2].map(|seed| {
         let disk = disk_input("disk", &noise(30_000, seed));

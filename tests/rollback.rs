@@ -54,7 +54,7 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let (store, keyring) = (MemoryStore::new(), Keyring::generate(&SeededChance::new(1)));
-        let new = NewRepository { has_parity: false, keyring: Some(&keyring) };
+        let new = NewRepository { has_parity: false, keyring: Some(&keyring), secret: None };
         Repository::create_as(Arc::new(store.clone()), environment(1), &new).unwrap();
         Self { store, keyring, trust: Arc::default() }
     }

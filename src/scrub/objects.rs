@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::base::id::{ChunkId, PackId, PointId};
+use crate::base::id::{ChunkId, PackId, PointId, RepoId};
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec::DecodeError;
@@ -38,7 +38,7 @@ pub(super) fn check_objects(repo: &Repository, findings: &mut Named<Finding>) ->
     let mut objects = Objects::default();
     reader.check_config(repo.config())?;
     if repo.config().is_encrypted() {
-        reader.check_slots(repo)?;
+        reader.check_slots(repo.id())?;
     }
     reader.each(Area::Sessions, SessionRecord::decode, |_, _| None)?;
     reader.each(Area::Holds, Hold::decode, |_, _| None)?;
@@ -63,6 +63,7 @@ pub(super) fn check_frames(
 ) -> Result<u64> {
     let mut reader = Reader { store, findings, count: 0 };
     reader.check_config(config)?;
+    reader.check_slots(config.repo)?;
     for area in [
         Area::Sessions,
         Area::Commits,
@@ -141,8 +142,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn check_slots(&mut self, repo: &Repository) -> Result<()> {
-        let found = KeySlots::read(self.store, repo.id())?;
+    fn check_slots(&mut self, repo: RepoId) -> Result<()> {
+        let found = KeySlots::read(self.store, repo)?;
         self.count += found.ids.len() as u64 * u64::from(SLOT_COPIES);
         for error in found.problems {
             let name = error.path().map(|path| path.display().to_string()).unwrap_or_default();

@@ -43,7 +43,7 @@ fn lock_of(vm: &str) -> Vec<u8> {
 /// Writes every kind of object with canaries in it; all bytes and names of the repository.
 fn everything(keyring: Option<&Keyring>) -> Vec<u8> {
     let store = MemoryStore::new();
-    let new = NewRepository { has_parity: true, keyring };
+    let new = NewRepository { has_parity: true, keyring, secret: None };
     let repo = Repository::create_as(Arc::new(store.clone()), environment(1), &new).unwrap();
     let mut disk = noise(SIZE, 1);
     // Once among bytes that do not compress, once among such that do.
