@@ -31,6 +31,14 @@ impl Failure {
         Self::Usage(what.into())
     }
 
+    /// The same with this advice.
+    pub(super) fn with_hint(self, advice: &str) -> Self {
+        match self {
+            Self::Work { error, .. } => Self::Work { error, hint: Some(advice.to_owned()) },
+            usage => usage,
+        }
+    }
+
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {

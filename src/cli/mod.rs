@@ -26,12 +26,14 @@ mod forget;
 mod hint;
 mod hold;
 mod init;
+mod key;
 mod list;
 mod logger;
 mod mount;
 mod output;
 mod password;
 mod point_document;
+mod prompt;
 mod prune;
 mod rebuild_index;
 mod repair;
@@ -42,6 +44,7 @@ mod restore_vm;
 mod scrub;
 mod scrub_document;
 mod scrub_text;
+mod secret_arg;
 mod show;
 mod signals;
 mod size;
@@ -108,6 +111,8 @@ enum Command {
     Stats(stats::StatsArgs),
     Doctor(doctor::DoctorArgs),
     #[command(subcommand)]
+    Key(KeyCommand),
+    #[command(subcommand)]
     Engine(EngineCommand),
 }
 
@@ -116,6 +121,18 @@ enum Command {
 enum BackupCommand {
     Image(backup_image::BackupImageArgs),
     Vm(backup_vm::BackupVmArgs),
+}
+
+/// See to what opens an encrypted repository
+#[derive(Subcommand, Debug)]
+enum KeyCommand {
+    Add(key::KeyAddArgs),
+    Remove(key::KeyRemoveArgs),
+    Passwd(key::KeyPasswdArgs),
+    List(key::KeyListArgs),
+    Test(key::KeyTestArgs),
+    ExportRecovery(key::KeyExportArgs),
+    Rotate(key::KeyRotateArgs),
 }
 
 /// See to the way to the engine
@@ -166,6 +183,7 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::Backup(BackupCommand::Image(args)) => backup_image::run(run, args),
         Command::Backup(BackupCommand::Vm(args)) => backup_vm::run(run, args),
         Command::Eligibility(args) => eligibility::run(run, args),
+        Command::Key(command) => dispatch_key(run, command),
         Command::Engine(EngineCommand::Trust(args)) => engine_trust::run(run, args),
         Command::Engine(EngineCommand::Test(args)) => engine_test::run(run, args),
         Command::List(args) => list::run(run, args),
@@ -184,6 +202,18 @@ fn dispatch(run: &Run, command: &Command) -> Result<Exit> {
         Command::RebuildIndex(args) => rebuild_index::run(run, args),
         Command::Stats(args) => stats::run(run, args),
         Command::Doctor(args) => doctor::run(run, args),
+    }
+}
+
+fn dispatch_key(run: &Run, command: &KeyCommand) -> Result<Exit> {
+    match command {
+        KeyCommand::Add(args) => key::add(run, args),
+        KeyCommand::Remove(args) => key::remove(run, args),
+        KeyCommand::Passwd(args) => key::passwd(run, args),
+        KeyCommand::List(args) => key::list(run, args),
+        KeyCommand::Test(args) => key::test(run, args),
+        KeyCommand::ExportRecovery(args) => key::export_recovery(run, args),
+        KeyCommand::Rotate(args) => key::rotate(run, args),
     }
 }
 

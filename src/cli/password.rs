@@ -5,20 +5,42 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, SecretKey};
 use crate::cli::config::PasswordSource;
 use crate::error::{Error, ErrorKind, IoContext, Result};
 
 /// Longest password that makes sense.
 const PASSWORD_BYTES_MAX: usize = 4096;
 const OTHERS: u32 = 0o007;
+const GROUP_AND_OTHERS: u32 = 0o077;
 
 /// Reads a password; line breaks at its end do not belong to it.
 pub(super) fn read(source: &PasswordSource) -> Result<Secret> {
+    read_unless(source, OTHERS)
+}
+
+/// The same for one that not even the group of a file may read.
+pub(super) fn read_private(source: &PasswordSource) -> Result<Secret> {
+    read_unless(source, GROUP_AND_OTHERS)
+}
+
+/// Reads a key file.
+pub(super) fn read_key(path: &Path) -> Result<SecretKey> {
+    let file = File::open(path).context("cannot read the key", path)?;
+    check_mode(&file, path, GROUP_AND_OTHERS)?;
+    let bytes = read_all(file, path)?;
+    match bytes.expose().as_array() {
+        Some(key) => Ok(SecretKey::new(*key)),
+        None => Err(Error::new(ErrorKind::Invalid, "a key file has 32 bytes").at(path)),
+    }
+}
+
+/// Reads a password from a file that nobody of `forbidden`, bits of its mode, may use.
+fn read_unless(source: &PasswordSource, forbidden: u32) -> Result<Secret> {
     let path = path(source, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from))?;
     let file = File::open(&path).context("cannot read the password", &path)?;
     if matches!(source, PasswordSource::File(_)) {
-        check_mode(&file, &path)?;
+        check_mode(&file, &path, forbidden)?;
     }
     let secret = read_all(file, &path)?.trimmed();
     match secret.expose().is_empty() {
@@ -45,12 +67,15 @@ fn path(source: &PasswordSource, credentials: Option<PathBuf>) -> Result<PathBuf
     }
 }
 
-fn check_mode(file: &File, path: &Path) -> Result<()> {
+fn check_mode(file: &File, path: &Path, forbidden: u32) -> Result<()> {
     let mode = file.metadata().context("cannot read the password", path)?.permissions().mode();
-    if mode & OTHERS == 0 {
+    if mode & forbidden == 0 {
         return Ok(());
     }
-    let what = "every user can read the password: take that right away (chmod o= FILE)";
+    let what = match forbidden {
+        OTHERS => "every user can read the password: take that right away (chmod o= FILE)",
+        _ => "other users can read the secret: take that right away (chmod go= FILE)",
+    };
     Err(Error::new(ErrorKind::Invalid, what).at(path))
 }
 

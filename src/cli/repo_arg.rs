@@ -12,14 +12,16 @@ use crate::cli::config::{DEFAULT_PATH, EngineConfig, read_engine};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Advise, ErrorDocument, Failure, Result};
 use crate::cli::output::{print, print_json, printable};
+use crate::cli::secret_arg::{SecretArgs, WAYS};
 use crate::cli::signals;
 use crate::cli::sys;
 use crate::cli::terminal::Terminal;
 use crate::cli::trust_file::TrustFiles;
 use crate::error::{Error, ErrorKind};
+use crate::format::config::Config;
 use crate::monitor::Monitor;
-use crate::repo::{Environment, Repository, TrustStore, read_config};
-use crate::store::DirStore;
+use crate::repo::{Environment, KeySlots, Repository, TrustStore, Unlocked, read_config, unlock};
+use crate::store::{DirStore, Store};
 
 /// Options of every command.
 #[derive(clap::Args, Debug)]
@@ -43,6 +45,9 @@ pub(super) struct GlobalArgs {
     /// Take the state of the repository that is there, though this host has seen a newer one
     #[arg(long, global = true)]
     accept_rollback: bool,
+
+    #[command(flatten)]
+    secrets: SecretArgs,
 
     /// Answer with one JSON document on stdout, also when the command fails
     #[arg(long, global = true)]
@@ -144,15 +149,76 @@ impl Run {
 
     /// Opens the repository, with another observer.
     pub(super) fn open_repo_watched_by(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
-        let path = self.repo_path()?;
         let environment = Environment { monitor, ..self.environment() };
-        let opened = DirStore::open(path).and_then(|store| {
-            let config = read_config(&store, &environment)?;
+        let (store, config) = self.find_repo(&environment)?;
+        if config.is_encrypted() {
+            return Ok(self.unlock(store, environment, &config)?.0);
+        }
+        if self.args.secrets.is_given() {
+            let what = "the repository is not encrypted, but a password or key was given for it";
+            return Err(Failure::from(Error::new(ErrorKind::Denied, what)).with_hint(
+                "if it was encrypted once, somebody has put another in its place; if it never \
+                 was, give none, and look at BACKSTOP_PASSWORD_FILE and BACKSTOP_KEY_FILE",
+            ));
+        }
+        Ok(Repository::open(store, environment)?)
+    }
+
+    /// Opens the encrypted repository, and says with what.
+    pub(super) fn unlock_repo(&self) -> Result<(Repository, Unlocked)> {
+        let environment = self.environment();
+        let (store, config) = self.find_encrypted_repo(&environment)?;
+        self.unlock(store, environment, &config)
+    }
+
+    /// What opens the encrypted repository. Opens nothing.
+    pub(super) fn key_slots(&self) -> Result<KeySlots> {
+        let (store, config) = self.find_encrypted_repo(&self.environment())?;
+        Ok(KeySlots::read(&*store, config.repo)?)
+    }
+
+    /// What opens an encrypted repository.
+    pub(super) fn secrets(&self) -> &SecretArgs {
+        &self.args.secrets
+    }
+
+    fn find_encrypted_repo(&self, environment: &Environment) -> Result<(Arc<dyn Store>, Config)> {
+        let (store, config) = self.find_repo(environment)?;
+        if config.is_encrypted() {
+            return Ok((store, config));
+        }
+        let what = "the repository is not encrypted, so it has no keys";
+        let hint = "`backstop init --encrypt` makes one that is; it cannot be made so later";
+        Err(Failure::from(Error::new(ErrorKind::Invalid, what)).with_hint(hint))
+    }
+
+    /// The repository, not yet opened: it is the one that this host has seen there, if any.
+    fn find_repo(&self, environment: &Environment) -> Result<(Arc<dyn Store>, Config)> {
+        let path = self.repo_path()?;
+        let found = DirStore::open(path).and_then(|store| {
+            let config = read_config(&store, environment)?;
             self.trust_files().map_or(Ok(()), |files| files.check_place(path, &config))?;
-            Repository::open(Arc::new(store), environment)
+            Ok((Arc::new(store) as Arc<dyn Store>, config))
         });
         let advice = "`backstop -r DIR init` makes a repository; --repo and BACKSTOP_REPO name one";
-        opened.advise(ErrorKind::NotFound, advice)
+        found.advise(ErrorKind::NotFound, advice)
+    }
+
+    fn unlock(
+        &self,
+        store: Arc<dyn Store>,
+        environment: Environment,
+        config: &Config,
+    ) -> Result<(Repository, Unlocked)> {
+        let given = self.args.secrets.read(self.repo_path()?)?;
+        let advice = match given.is_mistyped {
+            true => "if that was a recovery code, it has a typing error: compare it group by group",
+            false => WAYS,
+        };
+        let unlocked = unlock(&*store, &environment, config, given.secrets);
+        let unlocked = unlocked.advise(ErrorKind::Denied, advice)?;
+        let repo = Repository::unlock(store, environment, &unlocked.keyring)?;
+        Ok((repo, unlocked))
     }
 
     /// Ends the run early when somebody asks for it. Without this call a signal ends the process,

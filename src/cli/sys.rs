@@ -92,6 +92,60 @@ pub(super) fn close_inherited(descriptors: &[RawFd]) {
     }
 }
 
+/// Keeps what this process knows from core dumps and from other processes of its user.
+pub(super) fn keep_memory_private() -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `none` is a valid rlimit for the length of the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: prctl(PR_SET_DUMPABLE) takes a number and touches no memory.
+    match unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// While it lives, a terminal does not show what is typed, and the key for interrupting ends the
+/// line instead of the process: that would leave the terminal so.
+pub(super) struct Hidden<'a> {
+    terminal: &'a File,
+    before: libc::termios,
+}
+
+impl<'a> Hidden<'a> {
+    pub(super) fn begin(terminal: &'a File) -> io::Result<Self> {
+        let mut before = std::mem::MaybeUninit::uninit();
+        // SAFETY: `before` has room for a termios, and `terminal` keeps the descriptor open.
+        if unsafe { libc::tcgetattr(terminal.as_raw_fd(), before.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call above succeeded and so has filled it.
+        let before: libc::termios = unsafe { before.assume_init() };
+        let mut hidden = before;
+        hidden.c_lflag &= !(libc::ECHO | libc::ISIG);
+        hidden.c_cc[libc::VEOL] = hidden.c_cc[libc::VINTR];
+        set_terminal(terminal, &hidden)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone need not be set back.
+        let _ = set_terminal(self.terminal, &self.before);
+    }
+}
+
+fn set_terminal(terminal: &File, to: &libc::termios) -> io::Result<()> {
+    // SAFETY: `to` is a valid termios for the length of the call, and `terminal` keeps the
+    // descriptor open.
+    match unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSAFLUSH, to) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -12,6 +12,7 @@ mod forget;
 mod help;
 mod init;
 mod interrupt;
+mod keys;
 mod list_show;
 mod mount;
 mod page;
