@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
+use crate::cli::notify;
 use crate::cli::sys;
 use crate::error::{Error, ErrorKind, IoContext};
 
@@ -44,9 +45,12 @@ impl Waiting {
 
     /// Tells that all is there and the answer was printed. From then on nothing is printed any
     /// more: what there is to say goes to the file that `log` makes. Fails if whoever waited is
-    /// gone: then nobody knows of it.
+    /// gone: then nobody knows of it. In the foreground systemd is told, where it wants to be.
     pub(super) fn release(&mut self, exit: Exit, log: impl FnOnce() -> Result<File>) -> Result<()> {
-        let Some(mut pipe) = self.0.take() else { return Ok(()) };
+        let Some(mut pipe) = self.0.take() else {
+            notify::ready();
+            return Ok(());
+        };
         let (log, null) = (log()?, Path::new("/dev/null"));
         let input = File::open(null).context("cannot open", null)?;
         let redirected = [(0, &input), (1, &log), (2, &log)];

@@ -30,6 +30,8 @@ mod key;
 mod list;
 mod logger;
 mod mount;
+mod mount_helper;
+mod notify;
 mod output;
 mod password;
 mod point_document;
@@ -154,6 +156,7 @@ enum RestoreCommand {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     sys::restrict_new_files();
     let typed: Vec<_> = args.into_iter().collect();
+    let typed = mount_helper::translate(&typed).unwrap_or(typed);
     match Cli::try_parse_from(&typed) {
         Ok(cli) => execute(cli).into(),
         Err(error) => explain(&typed, &error).into(),

@@ -1,9 +1,13 @@
 //! `backstop mount`
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::cli::background::{Inherited, Side, Waiting, split};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Advise, Result};
 use crate::cli::output::shell_word;
@@ -11,7 +15,7 @@ use crate::cli::repo_arg::Run;
 use crate::cli::size;
 use crate::cli::terminal::say;
 use crate::cli::writable_arg::{OverlayDocument, WritableArgs};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, IoContext};
 use crate::fuse::{MountOptions, serve};
 
 /// Least memory for decoded chunks, in bytes: some for every thread that reads.
@@ -42,6 +46,10 @@ pub(super) struct MountArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_cache)]
     cache: Option<usize>,
 
+    /// Return once the mount is there, and serve it from a process in the background
+    #[arg(long)]
+    background: bool,
+
     #[command(flatten)]
     writing: WritableArgs,
 }
@@ -61,11 +69,20 @@ struct MountedDocument {
 }
 
 pub(super) fn run(run: &Run, args: &MountArgs) -> Result<Exit> {
+    let inherited = Inherited::look()?;
     let repo = run.open_repo()?;
     let repo_path = run.repo_path()?;
     let options = mount_options(args)?;
+    let mut waiting = match args.background {
+        true => match split(&inherited)? {
+            Side::Front(exit) => return Ok(exit),
+            Side::Back(waiting) => waiting,
+        },
+        false => Waiting::nobody(),
+    };
     let ready = || {
         let answered = run.answer(&document(repo_path, args, &options), &text(args));
+        let answered = answered.and_then(|()| leave(run, args, &mut waiting));
         // The mount is there, and whoever looks for it will find it.
         if let Err(failure) = answered {
             say(&failure.to_string());
@@ -83,10 +100,27 @@ pub(super) fn run(run: &Run, args: &MountArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// From here on nobody waits. What there is to say goes to standard error: in a unit of systemd
+/// that is the journal.
+fn leave(run: &Run, args: &MountArgs, waiting: &mut Waiting) -> Result<()> {
+    if args.background && run.repo_path()?.is_absolute() {
+        // So that whatever it was started in can be unmounted.
+        std::env::set_current_dir("/").context("cannot leave the directory", Path::new("/"))?;
+    }
+    waiting.release(run.exit(Exit::Done), || {
+        let stderr = io::stderr().as_fd().try_clone_to_owned();
+        Ok(File::from(stderr.context("cannot keep the log", Path::new("/dev/stderr"))?))
+    })
+}
+
 fn mount_options(args: &MountArgs) -> Result<MountOptions> {
     let default = MountOptions::default();
     let cache_bytes = args.cache.unwrap_or(default.cache_bytes);
-    let overlay = args.writing.options()?;
+    let mut overlay = args.writing.options()?;
+    if let Some(overlay) = overlay.as_mut().filter(|_| args.background) {
+        let absolute = std::path::absolute(&overlay.dir);
+        overlay.dir = absolute.context("cannot tell where this is", &overlay.dir)?;
+    }
     Ok(MountOptions { allow_other: args.allow_other, cache_bytes, overlay, ..default })
 }
 
@@ -111,9 +145,10 @@ fn document(repo_path: &Path, args: &MountArgs, options: &MountOptions) -> Mount
 
 fn text(args: &MountArgs) -> String {
     let word = shell_word(&args.mountpoint.to_string_lossy());
+    let interrupt = if args.background { "" } else { "interrupt it (Ctrl-C) or " };
     format!(
         "mounted all restore points at {}; the disks are {word}/vms/VM/TIME/DISK.raw\n{}\
-         to end this, interrupt it (Ctrl-C) or run: fusermount3 -u {word}\n",
+         to end this, {interrupt}run: fusermount3 -u {word}\n",
         args.mountpoint.display(),
         args.writing.text(),
     )

@@ -1,5 +1,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
 use std::process::Child;
 use std::time::Duration;
 
@@ -117,4 +119,57 @@ fn a_directory_that_cannot_be_mounted_on_is_refused_with_a_hint() {
     fs::create_dir(&inside).unwrap();
     let ran = lab.run(["mount", inside.to_str().unwrap()]).expect(1);
     assert!(ran.stderr.contains("outside of the repository"), "{ran:?}");
+}
+
+#[test]
+fn a_service_is_told_when_the_mount_is_there() {
+    if !can_mount("a_service_is_told_when_the_mount_is_there") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.back_up("web", &noise(MIB, 1));
+    fs::create_dir(lab.path("mnt")).unwrap();
+    let socket = UnixDatagram::bind(lab.path("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = lab.command(["mount", "mnt"]);
+    let child = command.env("NOTIFY_SOCKET", lab.path("notify")).spawn().unwrap();
+    let mut told = [0; 64];
+    let len = socket.recv(&mut told).unwrap();
+    assert_eq!(&told[..len], b"READY=1");
+    assert!(lab.path("mnt/vms/web/latest/disk.raw").exists());
+    signal(&child, "TERM");
+    wait(child, PATIENCE).expect(0);
+}
+
+#[test]
+fn mount_itself_mounts_restore_points_by_its_helper() {
+    if !can_mount("mount_itself_mounts_restore_points_by_its_helper") {
+        return;
+    }
+    let lab = Lab::new();
+    let bytes = noise(MIB, 1);
+    lab.back_up("web", &bytes);
+    for dir in ["mnt", "helpers"] {
+        fs::create_dir(lab.path(dir)).unwrap();
+    }
+    for helper in ["mount.backstop", "mount.fuse.backstop"] {
+        symlink(env!("CARGO_BIN_EXE_backstop"), lab.path("helpers").join(helper)).unwrap();
+    }
+    // In mounts of its own, where /sbin holds the helpers alone.
+    let script = "mount --bind helpers /sbin/. &&
+        for kind in backstop fuse.backstop; do
+            mount -t $kind \"$BACKSTOP_REPO\" \"$PWD/mnt\" -o defaults,cache=32MiB || exit 1
+            cmp mnt/vms/web/latest/disk.raw image.raw || exit 1
+            umount mnt || exit 1
+        done
+        mount -t backstop \"$BACKSTOP_REPO\" \"$PWD/missing\" && exit 1
+        mount -t backstop \"$BACKSTOP_REPO\" \"$PWD/mnt\" -o nonsense && exit 1
+        echo done";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).current_dir(lab.path(""));
+    command.env("BACKSTOP_REPO", lab.path("repo"));
+    let ran = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(said.ends_with("done\n"), "{ran:?}");
+    assert!(said.contains("mounted all restore points"), "{ran:?}");
 }
