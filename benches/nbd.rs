@@ -80,7 +80,8 @@ impl Place {
 
     fn backstop(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstop"));
-        command.args(args).env("BACKSTOP_REPO", self.dir.join("repo")).stdout(Stdio::piped());
+        command.args(args).env("BACKSTOP_REPO", self.dir.join("repo"));
+        command.env("BACKSTOP_RUNTIME_DIR", self.dir.join("run")).stdout(Stdio::piped());
         command
     }
 
@@ -98,7 +99,7 @@ impl Place {
         let socket = socket.to_str().expect("a plain path");
         match way {
             Way::Own => {
-                let args = ["attach", "vm@latest", "system", "--nbd", socket];
+                let args = ["attach", "vm@latest", "system", "--foreground", "--nbd", socket];
                 serving.start(&mut self.backstop(&args));
             }
             Way::QemuNbd => {

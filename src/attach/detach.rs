@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::attach::loop_device::LoopDevice;
+use crate::attach::nbd::{self, Address};
 use crate::attach::registry::{Attachment, Place, Registry, tag};
 use crate::attach::sys;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// while somebody uses the device.
 pub fn detach(registry: &Registry, attachment: &Attachment) -> Result<()> {
     let place = attachment.facts.as_ref().map(|facts| &facts.place);
+    let server = match place {
+        Some(Place::Nbd { address, .. }) => Some(Address::parse(address)?),
+        _ => None,
+    };
+    if let Some(address) = server.as_ref().filter(|_| attachment.is_alive) {
+        check_clients(address)?;
+    }
     let shown = match place {
         Some(Place::Device { shown, .. }) => Some(shown.as_str()),
         _ => None,
@@ -28,8 +36,24 @@ pub fn detach(registry: &Registry, attachment: &Attachment) -> Result<()> {
     }
     wait_for_the_end(registry, attachment)?;
     fuse::remove_dead(&registry.mount_dir(&attachment.id))?;
+    if let Some(Address::Unix(path)) = server {
+        nbd::remove_dead(&path)?;
+    }
     registry.remove_dead(&attachment.id)?;
     Ok(())
+}
+
+/// Fails with [`ErrorKind::Busy`] while somebody has the disk over NBD.
+fn check_clients(address: &Address) -> Result<()> {
+    match nbd::clients(address)? {
+        0 => Ok(()),
+        1 => Err(in_use(format!("a client is connected to {address}"))),
+        many => Err(in_use(format!("{many} clients are connected to {address}"))),
+    }
+}
+
+fn in_use(what: String) -> Error {
+    Error::new(ErrorKind::Busy, what)
 }
 
 /// A process that has no device of its own ends when it is asked to: one that serves the disk in

@@ -13,4 +13,4 @@ mod users;
 
 pub use detach::{clear_dead, detach};
 pub use registry::{Attachment, Entry, Facts, Place, Registry};
-pub use served::{Subject, attach_loop};
+pub use served::{Subject, attach_loop, nbd_facts};

@@ -66,8 +66,10 @@ pub enum Place {
     },
     /// A server of the NBD protocol.
     Nbd {
-        /// Its address, as clients take it.
+        /// The URI that clients take.
         uri: String,
+        /// Where it listens.
+        address: String,
     },
 }
 
@@ -77,7 +79,7 @@ impl Place {
     pub fn name(&self) -> String {
         match self {
             Self::Device { path, .. } => path.display().to_string(),
-            Self::Nbd { uri } => uri.clone(),
+            Self::Nbd { uri, .. } => uri.clone(),
         }
     }
 }

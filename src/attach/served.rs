@@ -1,9 +1,10 @@
-//! A disk as a loop device over a private mount, from beginning to end.
+//! A disk as a loop device over a private mount, from beginning to end; what servers write down.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use crate::attach::loop_device::{LoopDevice, LoopOptions};
+use crate::attach::nbd::Server;
 use crate::attach::registry::{Entry, Facts, Place};
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::commit::{DiskRecord, PointRecord};
@@ -44,7 +45,7 @@ pub fn attach_loop(
     let hidden = serving.unmount(true);
     let device = device?;
     let told = hidden.and_then(|()| {
-        let facts = facts(subject, &device, loop_options);
+        let facts = loop_facts(subject, &device, loop_options);
         entry.write(&facts)?;
         ready(&facts, &device.partitions())
     });
@@ -83,18 +84,30 @@ fn disk_path(mount: &Path, point: &PointRecord, disk: &DiskRecord) -> Result<Pat
     Ok(dir.join(format!("{}.raw", safe_name(&disk.name))))
 }
 
-fn facts(subject: Subject<'_>, device: &LoopDevice, options: LoopOptions) -> Facts {
-    let Subject { repo_path, point, disk } = subject;
+fn loop_facts(subject: Subject<'_>, device: &LoopDevice, options: LoopOptions) -> Facts {
     let shown = device.shown_file().unwrap_or_default();
+    facts(subject, Place::Device { path: device.path.clone(), shown }, options.is_writable)
+}
+
+/// What a process writes down that serves a disk over NBD.
+#[must_use]
+pub fn nbd_facts(subject: Subject<'_>, server: &Server, is_writable: bool) -> Facts {
+    let address = server.address();
+    let place = Place::Nbd { uri: address.uri(), address: address.to_string() };
+    facts(subject, place, is_writable)
+}
+
+fn facts(subject: Subject<'_>, place: Place, is_writable: bool) -> Facts {
+    let Subject { repo_path, point, disk } = subject;
     Facts {
         process: std::process::id(),
-        place: Place::Device { path: device.path.clone(), shown },
+        place,
         repository: repo_path.to_owned(),
         point: point.id,
         vm: point.vm.clone(),
         time: point.time,
         disk: disk.name.clone(),
         size_bytes: disk.size_bytes,
-        is_writable: options.is_writable,
+        is_writable,
     }
 }

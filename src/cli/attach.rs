@@ -1,5 +1,7 @@
 //! `backstop attach`
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use crate::attach::nbd::Address;
@@ -9,18 +11,20 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::repo_arg::Run;
 use crate::cli::writable_arg::WritableArgs;
 use crate::cli::{attach_loop, attach_nbd};
+use crate::error::{Error, ErrorKind, IoContext};
 use crate::point::PointSelector;
+use crate::vfs::OverlayOptions;
 
 /// Give one disk of a restore point as a block device, or serve it over NBD
 ///
 /// Either is there at once, whatever the size of the disk: chunks are fetched, decoded and verified
-/// as they are asked for. What is damaged is an I/O error. A block device is a loop device, which
-/// takes root; the command prints it and returns, and `detach` ends it.
+/// as they are asked for. What is damaged is an I/O error. The command prints the device or the
+/// address and returns, and `detach` ends it. A block device is a loop device, which takes root.
 ///
-/// With --nbd the disk is served until the command is interrupted, for QEMU, libvirt, `qemu-img`
-/// and `nbdcopy`. Nothing is mounted, and root is not needed. Holes travel as holes. NBD asks
-/// nobody for a password. A Unix socket is for its user alone; a TCP port is open to everybody on
-/// this machine, and with --nbd-any on others, too.
+/// With --nbd the disk is served over NBD, for QEMU, libvirt, `qemu-img` and `nbdcopy`. That takes
+/// no root, and nothing is mounted. Holes travel as holes. NBD asks nobody for a password. A Unix
+/// socket is for its user alone; a TCP port is open to everybody on this machine, and with
+/// --nbd-any on others, too.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +41,7 @@ pub(super) struct AttachArgs {
 
     /// Name of the disk, as `backstop show POINT` lists it
     #[arg(required_unless_present = "list")]
-    disk: Option<String>,
+    pub(super) disk: Option<String>,
 
     /// Show what this user has attached on this machine, and what killed processes have left
     #[arg(long, conflicts_with_all = ["point", "partscan", "foreground", "nbd", "writable"])]
@@ -61,6 +65,31 @@ pub(super) struct AttachArgs {
 
     #[command(flatten)]
     pub(super) writing: WritableArgs,
+}
+
+impl AttachArgs {
+    /// The overlay, in a directory that is named from the root on: the background leaves the one
+    /// that it was started in.
+    pub(super) fn overlay(&self) -> Result<Option<OverlayOptions>> {
+        let mut overlay = self.writing.options()?;
+        if let Some(overlay) = &mut overlay {
+            overlay.dir = absolute(&overlay.dir)?;
+        }
+        Ok(overlay)
+    }
+}
+
+/// The path from the root on.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| {
+        Error::new(ErrorKind::Invalid, "this is no path").at(path).because(error).into()
+    })
+}
+
+/// So that whatever the process was started in can be unmounted.
+pub(super) fn leave_directory() -> Result<()> {
+    let root = Path::new("/");
+    Ok(std::env::set_current_dir(root).context("cannot leave the directory", root)?)
 }
 
 /// A disk, as it was typed.

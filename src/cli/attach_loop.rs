@@ -1,6 +1,6 @@
 //! `backstop attach` with a loop device.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::attach::{Facts, Subject, attach_loop};
 use crate::base::id::PointId;
 use crate::base::sync::lock;
-use crate::cli::attach::{AttachArgs, Wanted};
+use crate::cli::attach::{AttachArgs, Wanted, absolute, leave_directory};
 use crate::cli::attachments::{clear, registry};
 use crate::cli::background::{Inherited, Side, Waiting, split};
 use crate::cli::exit::Exit;
@@ -18,7 +18,7 @@ use crate::cli::point_document::point_name;
 use crate::cli::repo_arg::Run;
 use crate::cli::restore_disk::find_disk;
 use crate::cli::writable_arg::OverlayDocument;
-use crate::error::{Error, ErrorKind, IoContext};
+use crate::error::{Error, ErrorKind};
 use crate::format::commit::PointRecord;
 use crate::fuse::MountOptions;
 use crate::repo::Repository;
@@ -41,7 +41,7 @@ struct AttachedDocument<'a> {
 
 pub(super) fn run(run: &Run, args: &AttachArgs, wanted: Wanted<'_>) -> Result<Exit> {
     let inherited = Inherited::look()?;
-    let options = mount_options(args)?;
+    let options = MountOptions { overlay: args.overlay()?, ..MountOptions::default() };
     clear(run, &registry())?;
     let repo = run.open_repo()?;
     let point = repo.find_point(wanted.point)?;
@@ -56,22 +56,6 @@ pub(super) fn run(run: &Run, args: &AttachArgs, wanted: Wanted<'_>) -> Result<Ex
     serve(run, args, repo, (&point, wanted.disk), &options, waiting)
 }
 
-/// The overlay's directory is named from the root on: the background leaves the directory that it
-/// was started in.
-fn mount_options(args: &AttachArgs) -> Result<MountOptions> {
-    let mut overlay = args.writing.options()?;
-    if let Some(overlay) = &mut overlay {
-        overlay.dir = absolute(&overlay.dir)?;
-    }
-    Ok(MountOptions { overlay, ..MountOptions::default() })
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| {
-        Error::new(ErrorKind::Invalid, "this is no path").at(path).because(error).into()
-    })
-}
-
 fn serve(
     run: &Run,
     args: &AttachArgs,
@@ -82,8 +66,7 @@ fn serve(
 ) -> Result<Exit> {
     let repo_path = absolute(run.repo_path()?)?;
     if !args.foreground && run.repo_path()?.is_absolute() {
-        // So that whatever it was started in can be unmounted.
-        std::env::set_current_dir("/").context("cannot leave the directory", Path::new("/"))?;
+        leave_directory()?;
     }
     let entry = registry()
         .create(&*repo.environment().chance)

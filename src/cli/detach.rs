@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind};
 /// End what `attach` has begun
 ///
 /// What was written to the disk is handed down first. A device that is mounted, or open in some
-/// program, is left alone, and the message says who that is. What killed processes have left is
-/// cleared on the way.
+/// program, and a server that clients are connected to, is left alone, and the message says who
+/// that is. What killed processes have left is cleared on the way.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["device", "all"]))]
 #[command(after_help = "\
@@ -71,8 +71,10 @@ fn end_all(run: &Run, registry: &Registry, all: &[Attachment]) -> Result<Vec<Att
 }
 
 fn end(registry: &Registry, attachment: &Attachment) -> Result<()> {
-    detach(registry, attachment)
-        .advise(ErrorKind::Busy, "unmount it, or end the programs that have it open, and try again")
+    detach(registry, attachment).advise(
+        ErrorKind::Busy,
+        "unmount it, or end the programs that have it open or connect to it, and try again",
+    )
 }
 
 fn not_attached(typed: &str) -> Failure {

@@ -14,6 +14,7 @@
 
 mod address;
 mod budget;
+mod clients;
 mod disk;
 mod export;
 mod haggling;
@@ -29,8 +30,10 @@ use crate::error::Result;
 use crate::vfs::{Extent, ReadPiece};
 
 pub use address::Address;
+pub use clients::clients;
 pub use export::{Export, ExportFacts};
 pub use server::{Server, ServerOptions};
+pub use socket::remove_dead;
 
 /// What a server serves: bytes at places. All calls may come from many threads at once.
 pub trait BlockView: Send + Sync {

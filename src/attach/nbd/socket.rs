@@ -156,6 +156,8 @@ impl Drop for Listener {
 
 fn bind_unix(path: &Path) -> Result<Listener> {
     let what = "cannot make the socket";
+    // What is told, and removed later, holds wherever the process goes.
+    let path = &std::path::absolute(path).context(what, path)?;
     remove_dead(path)?;
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(in_the_way(path)),
@@ -167,15 +169,13 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     };
     let found = fs::symlink_metadata(path).context(what, path)?;
     let inode = (found.dev(), found.ino());
-    // What is told, and removed later, holds wherever the process goes.
-    let absolute = std::path::absolute(path).context(what, path)?;
-    let bound = Listener::Unix { listener, path: absolute, inode };
+    let bound = Listener::Unix { listener, path: path.clone(), inode };
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context(what, path)?;
     Ok(bound)
 }
 
-/// Takes away the socket of a process that is gone.
-fn remove_dead(path: &Path) -> Result<()> {
+/// Takes away the socket of a process that is gone; everything else stays.
+pub fn remove_dead(path: &Path) -> Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let refuses = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     if is_socket && UnixStream::connect(path).is_err_and(refuses) {
