@@ -28,14 +28,14 @@ pub struct MountOptions {
 }
 
 impl Default for MountOptions {
-    /// For this user only and only to be read, 256 MiB of cache, a thread per processor, but 2 to
-    /// 8.
+    /// For this user only and only to be read, 256 MiB of cache, and so many threads that some are
+    /// left for others while a medium that hangs holds up a few readers, with the kernel's
+    /// read-ahead. Threads that wait cost nothing.
     fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             allow_other: false,
             cache_bytes: 256 << 20,
-            threads: processors.clamp(2, 8),
+            threads: 16,
             overlay: None,
         }
     }

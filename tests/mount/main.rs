@@ -8,6 +8,7 @@ mod life;
 mod many;
 #[path = "../support/repo.rs"]
 mod repo;
+mod robust;
 #[path = "../support/run.rs"]
 mod run;
 mod semantics;
