@@ -50,6 +50,10 @@ pub(super) struct MountArgs {
     #[arg(long)]
     background: bool,
 
+    /// Show what readers have cost, as DIR/.backstop/stats.json
+    #[arg(long)]
+    stats: bool,
+
     #[command(flatten)]
     writing: WritableArgs,
 }
@@ -65,6 +69,7 @@ struct MountedDocument {
     mountpoint: String,
     allow_other: bool,
     cache_bytes: usize,
+    stats: Option<String>,
     overlay: Option<OverlayDocument>,
 }
 
@@ -121,7 +126,8 @@ fn mount_options(args: &MountArgs) -> Result<MountOptions> {
         let absolute = std::path::absolute(&overlay.dir);
         overlay.dir = absolute.context("cannot tell where this is", &overlay.dir)?;
     }
-    Ok(MountOptions { allow_other: args.allow_other, cache_bytes, overlay, ..default })
+    let (allow_other, shows_stats) = (args.allow_other, args.stats);
+    Ok(MountOptions { allow_other, cache_bytes, shows_stats, overlay, ..default })
 }
 
 fn parse_cache(typed: &str) -> std::result::Result<usize, String> {
@@ -138,9 +144,15 @@ fn document(repo_path: &Path, args: &MountArgs, options: &MountOptions) -> Mount
         mountpoint: args.mountpoint.to_string_lossy().into_owned(),
         allow_other: options.allow_other,
         cache_bytes: options.cache_bytes,
+        stats: stats_path(args).map(|path| path.to_string_lossy().into_owned()),
         overlay: options.overlay.as_ref().map(OverlayDocument::new),
     };
     MountDocument { mount }
+}
+
+/// Where what readers have cost is shown, if anywhere.
+fn stats_path(args: &MountArgs) -> Option<PathBuf> {
+    args.stats.then(|| args.mountpoint.join(".backstop/stats.json"))
 }
 
 fn text(args: &MountArgs) -> String {

@@ -140,10 +140,20 @@ impl Filesystem for Adapter {
             _ if self.is_writable => Access::Write,
             _ => return reply.error(Errno::EROFS),
         };
-        match self.guard(|| self.tree.open(Ino(ino.0), access)) {
-            // Bytes change only by what is written through the kernel: its pages stay good.
-            Ok(HandleId(id)) => reply
-                .opened(FileHandle(id), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH),
+        let open = || {
+            let is_final = self.tree.attr(Ino(ino.0))?.is_final;
+            self.tree.open(Ino(ino.0), access).map(|handle| (handle, is_final))
+        };
+        match self.guard(open) {
+            // Bytes change only by what is written through the kernel: its pages stay good. Of what
+            // does change, it keeps none.
+            Ok((HandleId(id), is_final)) => {
+                let pages = match is_final {
+                    true => FopenFlags::FOPEN_KEEP_CACHE,
+                    false => FopenFlags::FOPEN_DIRECT_IO,
+                };
+                reply.opened(FileHandle(id), pages | FopenFlags::FOPEN_NOFLUSH);
+            }
             Err(errno) => reply.error(errno),
         }
     }

@@ -23,6 +23,8 @@ pub struct MountOptions {
     pub cache_bytes: usize,
     /// Threads that answer the kernel; at least one.
     pub threads: usize,
+    /// Whether the mount shows what its readers have cost, as `.backstop/stats.json`.
+    pub shows_stats: bool,
     /// Lets disks be written, each over a private overlay.
     pub overlay: Option<OverlayOptions>,
 }
@@ -36,6 +38,7 @@ impl Default for MountOptions {
             allow_other: false,
             cache_bytes: 256 << 20,
             threads: 16,
+            shows_stats: false,
             overlay: None,
         }
     }

@@ -128,6 +128,7 @@ fn tree_options(options: &MountOptions) -> TreeOptions {
     TreeOptions {
         cache_bytes: options.cache_bytes,
         is_open_to_others: options.allow_other,
+        shows_stats: options.shows_stats,
         overlay: options.overlay.clone(),
         ..TreeOptions::default()
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::cache::BoundedCache;
 use crate::base::id::ChunkId;
@@ -16,6 +16,7 @@ use crate::diskmap::NodeSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::mapnode::MapNode;
 use crate::repo::{ChunkReader, Repository};
+use crate::vfs::counters::Counters;
 use crate::vfs::failure::{Failure, Shared};
 
 /// How long a chunk that could not be read is not tried again. The kernel answers an error by
@@ -107,6 +108,7 @@ pub(super) struct Chunks {
     reader: OnceLock<Arc<ChunkReader>>,
     spare: Arc<Spare>,
     state: Mutex<State>,
+    pub(super) counters: Counters,
 }
 
 struct State {
@@ -129,12 +131,24 @@ impl Chunks {
             failures: BoundedCache::new(FAILURES_KEPT),
             flights: HashMap::new(),
         };
-        Self { repo, reader: OnceLock::new(), spare: Arc::new(spare), state: Mutex::new(state) }
+        Self {
+            repo,
+            reader: OnceLock::new(),
+            spare: Arc::new(spare),
+            state: Mutex::new(state),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Whether a whole chunk is kept.
+    pub(super) fn is_kept(&self, chunk: ChunkId) -> bool {
+        lock(&self.state).chunks.get(&chunk).is_some()
     }
 
     /// A whole chunk, if it is kept.
     pub(super) fn kept_chunk(&self, chunk: ChunkId) -> Option<Arc<Plain>> {
-        lock(&self.state).chunks.get(&chunk)
+        let kept = lock(&self.state).chunks.get(&chunk);
+        kept.inspect(|_| self.counters.note_hit())
     }
 
     /// A chunk or slice: kept, decoded by this call, or by another one that this one waits for.
@@ -142,6 +156,7 @@ impl Chunks {
         let flight = {
             let mut state = lock(&self.state);
             if let Some(plain) = state.kept(part) {
+                self.counters.note_hit();
                 return Ok(plain);
             }
             if let Some(failure) = state.recent_failure(part) {
@@ -161,6 +176,7 @@ impl Chunks {
     }
 
     fn read(&self, part: Part) -> Result<Arc<Plain>> {
+        let began = Instant::now();
         let verified = match part {
             Part::Chunk(chunk) => {
                 let buffer = lock(&self.spare.buffers).pop().unwrap_or_default();
@@ -171,6 +187,7 @@ impl Chunks {
                 return Err(Error::corrupt("a disk map node is no chunk of a disk").chunk(node));
             }
         };
+        self.counters.note_decoded(matches!(part, Part::Chunk(_)), began.elapsed());
         Ok(Arc::new(Plain { verified, spare: Arc::clone(&self.spare) }))
     }
 

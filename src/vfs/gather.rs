@@ -133,6 +133,11 @@ impl<'a> Gathering<'a> {
         }
     }
 
+    /// How many bytes there are.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.bytes().len()).sum()
+    }
+
     /// All bytes, where they lie.
     pub(super) fn pieces(&self) -> Vec<ReadPiece<'_>> {
         self.pieces.iter().map(Piece::as_read).collect()

@@ -14,6 +14,10 @@ pub(super) enum Node {
     Root,
     /// `vms`.
     Vms,
+    /// `.backstop`, where the tree shows what its readers have cost.
+    About,
+    /// `.backstop/stats.json`.
+    Stats,
     /// `vms/<vm>`, by its safe name.
     Vm(Arc<str>),
     /// `vms/<vm>/<time>`.

@@ -6,6 +6,7 @@
 //! vms/<vm>/<time>/vm.json        the configuration of the VM, where one is stored
 //! vms/<vm>/<time>/vm.ovf         the engine's own description out of it
 //! vms/<vm>/latest                a link to the newest restore point's directory
+//! .backstop/stats.json           what readers have cost, where the tree was asked to count
 //! ```
 //!
 //! Nothing is read from the repository before somebody looks: making a tree costs the same for one
@@ -16,6 +17,7 @@
 mod ahead;
 mod attr;
 mod chunks;
+mod counters;
 mod extent;
 mod failure;
 mod gather;
@@ -53,6 +55,8 @@ pub struct TreeOptions {
     pub look_interval: Duration,
     /// Whether permission bits let others than the owner read.
     pub is_open_to_others: bool,
+    /// Whether the tree shows what its readers have cost.
+    pub shows_stats: bool,
     /// Lets disks be written, each over a private overlay; none without this.
     pub overlay: Option<OverlayOptions>,
 }
@@ -67,6 +71,7 @@ impl Default for TreeOptions {
             read_ahead_threads: processors.clamp(1, 4),
             look_interval: Duration::from_secs(1),
             is_open_to_others: false,
+            shows_stats: false,
             overlay: None,
         }
     }

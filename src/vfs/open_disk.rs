@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::base::cache::BoundedCache;
 use crate::base::id::{ChunkId, PointId};
@@ -102,6 +103,14 @@ impl OpenDisk {
         offset: u64,
         size: usize,
     ) -> Result<Gathering<'a>> {
+        let began = Instant::now();
+        let gathered = self.collect(shelf, offset, size);
+        let bytes = gathered.as_ref().ok().map(Gathering::len);
+        shelf.chunks.counters.note_read(bytes, began.elapsed());
+        gathered
+    }
+
+    fn collect<'a>(&'a self, shelf: &'a Shelf, offset: u64, size: usize) -> Result<Gathering<'a>> {
         let ranges = self.map.grid().ranges(offset, size as u64);
         let end = offset.saturating_add(size as u64).min(self.map.grid().disk_bytes());
         let mut is_sequential = false;
@@ -132,7 +141,7 @@ impl OpenDisk {
     /// Asks for the next chunks from `from` on. What is wrong with the map shows when it is read.
     fn read_ahead(&self, shelf: &Shelf, from: ChunkIndex) {
         for (_, chunk) in self.map.leaves(from).take(CHUNKS_AHEAD).map_while(Result::ok) {
-            if shelf.chunks.kept_chunk(chunk).is_none() {
+            if !shelf.chunks.is_kept(chunk) {
                 shelf.ahead.want(chunk);
             }
         }
@@ -163,6 +172,7 @@ impl OpenDisk {
         if reported.get(&key).is_none() {
             reported.put(key, (), 1);
             drop(reported);
+            shelf.chunks.counters.note_damage();
             shelf.monitor.problem(&error);
         }
         error

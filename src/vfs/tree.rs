@@ -26,6 +26,8 @@ use crate::vfs::shown_point::{JSON_NAME, OVF_NAME, ShownPoint};
 use crate::vfs::{Access, DirEntry, HandleId, TreeOptions};
 
 const VMS_NAME: &str = "vms";
+const ABOUT_NAME: &str = ".backstop";
+const STATS_NAME: &str = "stats.json";
 /// No restore point's directory has this name: theirs begin with a year.
 const LATEST_NAME: &str = "latest";
 
@@ -35,6 +37,7 @@ const LATEST_NAME: &str = "latest";
 pub struct Tree {
     repo: Repository,
     is_open_to_others: bool,
+    shows_stats: bool,
     began: UtcTime,
     inodes: Inodes,
     listing: Listing,
@@ -55,6 +58,7 @@ impl Tree {
         let monitor = Arc::clone(&repo.environment().monitor);
         Ok(Self {
             is_open_to_others: options.is_open_to_others,
+            shows_stats: options.shows_stats,
             began: repo.environment().clock.now(),
             inodes: Inodes::default(),
             listing: Listing::new(repo.clone(), options.look_interval),
@@ -71,7 +75,12 @@ impl Tree {
         let nothing = || not_found("there is no file of that name");
         let name = name.to_str().ok_or_else(nothing)?;
         let node = match self.node(parent)? {
-            Node::Root => (name == VMS_NAME).then_some(Node::Vms),
+            Node::Root => match name {
+                VMS_NAME => Some(Node::Vms),
+                ABOUT_NAME => self.shows_stats.then_some(Node::About),
+                _ => None,
+            },
+            Node::About => (name == STATS_NAME).then_some(Node::Stats),
             Node::Vms => {
                 let snapshot = self.listing.snapshot()?;
                 snapshot.vms.get_key_value(name).map(|(vm, _)| Node::Vm(Arc::clone(vm)))
@@ -81,7 +90,7 @@ impl Tree {
                 snapshot.vms.get(&vm).and_then(|directory| in_vm(&vm, directory, name))
             }
             Node::Point(id) => self.in_point(&self.point(id)?, name)?,
-            Node::Json(_) | Node::Ovf(_) | Node::Disk(..) | Node::Latest(_) => {
+            Node::Json(_) | Node::Ovf(_) | Node::Disk(..) | Node::Latest(_) | Node::Stats => {
                 return Err(no_directory());
             }
         };
@@ -127,7 +136,10 @@ impl Tree {
                 let reading = point.reading(&self.repo)?;
                 Handle::Disk(OpenDisk::new(point, place, map, overlay, reading), access)
             }
-            Node::Json(_) | Node::Ovf(_) if access == Access::Write => return Err(read_only()),
+            Node::Json(_) | Node::Ovf(_) | Node::Stats if access == Access::Write => {
+                return Err(read_only());
+            }
+            Node::Stats => Handle::Text(self.stats()),
             Node::Json(id) => Handle::Text(self.point(id)?.json()),
             Node::Ovf(id) => {
                 let ovf = self.ovf(&self.point(id)?)?.ok_or_else(no_ovf)?;
@@ -141,7 +153,7 @@ impl Tree {
     /// Opens a directory.
     pub fn open_directory(&self, ino: Ino) -> Result<HandleId> {
         match self.node(ino)? {
-            node @ (Node::Root | Node::Vms | Node::Vm(_) | Node::Point(_)) => {
+            node @ (Node::Root | Node::About | Node::Vms | Node::Vm(_) | Node::Point(_)) => {
                 let nothing_yet = Mutex::new(Vec::new().into());
                 Ok(self.handles.insert(Handle::Directory(node, nothing_yet)))
             }
@@ -306,6 +318,11 @@ impl Tree {
         Ok(file.read_configuration(&self.shelf)?.ovf)
     }
 
+    /// What readers have cost so far, as a text.
+    fn stats(&self) -> Arc<[u8]> {
+        self.shelf.chunks.counters.to_json().into_bytes().into()
+    }
+
     fn ovf_bytes(&self, point: &Arc<ShownPoint>) -> Result<Option<u64>> {
         point.ovf_bytes(|| Ok(self.ovf(point)?.map(|ovf| ovf.len() as u64)))
     }
@@ -322,7 +339,11 @@ impl Tree {
     fn attr_of(&self, node: &Node) -> Result<Attr> {
         let kind = kind(node);
         let (size_bytes, blocks, time) = match node {
-            Node::Root | Node::Vms => (0, 0, self.began),
+            Node::Root | Node::About | Node::Vms => (0, 0, self.began),
+            Node::Stats => {
+                let len = self.stats().len() as u64;
+                (len, len.div_ceil(512), self.began)
+            }
             Node::Vm(vm) => {
                 let snapshot = self.listing.snapshot()?;
                 let newest = snapshot.vms.get(vm).and_then(VmDirectory::latest_point);
@@ -355,7 +376,7 @@ impl Tree {
             blocks,
             time,
             mode: mode(kind, self.is_writable(node)?, self.is_open_to_others),
-            is_final: kind == FileKind::File,
+            is_final: kind == FileKind::File && *node != Node::Stats,
         })
     }
 
@@ -370,6 +391,13 @@ impl Tree {
             Node::Root => {
                 add("..", node);
                 add(VMS_NAME, &Node::Vms);
+                if self.shows_stats {
+                    add(ABOUT_NAME, &Node::About);
+                }
+            }
+            Node::About => {
+                add("..", &Node::Root);
+                add(STATS_NAME, &Node::Stats);
             }
             Node::Vms => {
                 add("..", &Node::Root);
@@ -399,7 +427,7 @@ impl Tree {
                 }
                 add(JSON_NAME, &Node::Json(*id));
             }
-            Node::Json(_) | Node::Ovf(_) | Node::Disk(..) | Node::Latest(_) => {
+            Node::Json(_) | Node::Ovf(_) | Node::Disk(..) | Node::Latest(_) | Node::Stats => {
                 return Err(no_directory());
             }
         }
@@ -418,8 +446,8 @@ fn in_vm(vm: &Arc<str>, directory: &VmDirectory, name: &str) -> Option<Node> {
 
 fn kind(node: &Node) -> FileKind {
     match node {
-        Node::Root | Node::Vms | Node::Vm(_) | Node::Point(_) => FileKind::Directory,
-        Node::Json(_) | Node::Ovf(_) | Node::Disk(..) => FileKind::File,
+        Node::Root | Node::About | Node::Vms | Node::Vm(_) | Node::Point(_) => FileKind::Directory,
+        Node::Json(_) | Node::Ovf(_) | Node::Disk(..) | Node::Stats => FileKind::File,
         Node::Latest(_) => FileKind::Link,
     }
 }

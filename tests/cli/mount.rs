@@ -72,13 +72,15 @@ fn a_mount_answers_with_one_document_and_ends_when_it_is_unmounted() {
         wait(child, PATIENCE).expect(0);
         document
     };
-    let plain = answer(&["--cache", "32MiB"], 10);
+    let plain = answer(&["--cache", "32MiB"], 11);
     assert_eq!(plain["mount"]["mountpoint"], "mnt");
     assert_eq!(plain["mount"]["cache_bytes"], 32 * MIB);
-    assert!(plain["mount"]["overlay"].is_null());
+    assert!(plain["mount"]["overlay"].is_null() && plain["mount"]["stats"].is_null());
     fs::create_dir(lab.path("over")).unwrap();
-    let more = ["--writable", "--overlay", "over", "--overlay-limit", "5MiB", "--keep"];
-    let writable = answer(&more, 14);
+    let limit = ["--overlay-limit", "5MiB"];
+    let more = [&["--stats", "--writable", "--overlay", "over", "--keep"][..], &limit].concat();
+    let writable = answer(&more, 15);
+    assert_eq!(writable["mount"]["stats"], "mnt/.backstop/stats.json");
     let overlay = &writable["mount"]["overlay"];
     assert_eq!((&overlay["limit_bytes"], &overlay["kept"]), (&(5 * MIB).into(), &true.into()));
     assert_promised("### `backstop mount`", &[plain, writable]);

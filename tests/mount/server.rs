@@ -22,6 +22,7 @@ const REPO: &str = "BACKSTOP_TEST_MOUNT_REPO";
 const DIR: &str = "BACKSTOP_TEST_MOUNT_DIR";
 const LOG: &str = "BACKSTOP_TEST_MOUNT_LOG";
 const ALLOW_OTHER: &str = "BACKSTOP_TEST_MOUNT_ALLOW_OTHER";
+const STATS: &str = "BACKSTOP_TEST_MOUNT_STATS";
 /// Directory, limit and whether it is kept, with colons between.
 const OVERLAY: &str = "BACKSTOP_TEST_MOUNT_OVERLAY";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,7 +56,9 @@ fn this_process_serves_a_mount_where_another_test_asks_for_one() {
         let repo = crate::repo::open_repo(Arc::new(store), environment)?;
         let allow_other = std::env::var_os(ALLOW_OTHER).is_some();
         let overlay = std::env::var(OVERLAY).ok().map(|text| overlay_of(&text));
-        let options = MountOptions { allow_other, overlay, ..MountOptions::default() };
+        let shows_stats = std::env::var_os(STATS).is_some();
+        let default = MountOptions::default();
+        let options = MountOptions { allow_other, shows_stats, overlay, ..default };
         serve(repo, Some(&repo_path), &dir, &options, || log.line("ready"))
     });
     match served {
@@ -76,6 +79,8 @@ pub(crate) struct Way {
     pub(crate) allow_other: bool,
     /// Serve as this user and group, not as root.
     pub(crate) user: Option<u32>,
+    /// Show what readers have cost.
+    pub(crate) stats: bool,
     /// Disks can be written.
     pub(crate) overlay: Option<OverlayOptions>,
 }
@@ -115,6 +120,9 @@ impl Server {
         }
         if way.allow_other {
             command.env(ALLOW_OTHER, "1");
+        }
+        if way.stats {
+            command.env(STATS, "1");
         }
         if let Some(OverlayOptions { dir, limit_bytes, keep }) = &way.overlay {
             let limit = limit_bytes.map_or_else(String::new, |bytes| bytes.to_string());
