@@ -1,0 +1,95 @@
+//! How fast are disks read through a mount, against the library alone and against other mounts?
+//!
+//! One image, held by each contender in its own way, is read in order and at random. All begin
+//! cold in every run: mounted anew, with nothing in memory but the files that hold the image, which
+//! are in the page cache for all. Runs go in turn, and ratios are medians of the ratios of single
+//! runs. What was read at random is compared with the image afterwards. CPU seconds are those of
+//! the reader and of whoever serves the mount; the kernel's own threads are in none.
+//!
+//! `cargo bench --bench mount -- [--image FILE] [--runs N] [--only NAME,...]`, as root. Without an
+//! image one of 1.5 GiB is made from files of this system. Contenders whose programs are missing
+//! are left out, and said to be.
+
+#[path = "../support/corpus.rs"]
+mod corpus;
+mod library;
+mod mounts;
+mod others;
+mod reads;
+mod table;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::library::Library;
+use crate::mounts::run;
+use crate::reads::{Plan, Timed, Work};
+use crate::table::Table;
+
+/// Runs at random that slow contenders make of those planned: one of so many.
+const SLOW_SHARE: usize = 8;
+
+struct Options {
+    image: Option<PathBuf>,
+    runs: usize,
+    only: Vec<String>,
+}
+
+/// Something that holds the image and can be read.
+trait Contender {
+    /// Its name in the table.
+    fn name(&self) -> &str;
+
+    /// Begins cold, reads as `work` says, and ends.
+    fn run(&self, work: Work, plan: &Plan) -> Timed;
+}
+
+fn main() {
+    let options = options();
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let image = options.image.clone().unwrap_or_else(|| corpus::system_image(scratch.path()));
+    let repo = library::repository_of(scratch.path(), &image);
+    let library = Library::new(repo);
+    let plan = Plan::new(&image, &library.data_chunks());
+    let mut contenders: Vec<Box<dyn Contender>> =
+        vec![Box::new(library), Box::new(library::WholeChunks(library::reopen(scratch.path())))];
+    contenders.extend(mounts::all(scratch.path()));
+    contenders.retain(|contender| options.is_wanted(contender.name()));
+    contenders.extend(others::all(scratch.path(), &image, |name| options.is_wanted(name)));
+    run(Command::new("sync").arg("--file-system").arg(&image));
+    let (chunks, bytes) = (plan.pages.len(), plan.image_bytes);
+    println!("{} MiB of disk, {chunks} chunks with data, {} runs", bytes >> 20, options.runs);
+    let mut table = Table::default();
+    for run in 0..options.runs {
+        for contender in &contenders {
+            for work in Work::ALL {
+                table.add(contender.name(), work, contender.run(work, &plan));
+            }
+        }
+        eprintln!("run {} of {}", run + 1, options.runs);
+    }
+    table.print(&plan);
+}
+
+impl Options {
+    fn is_wanted(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only.as_str()))
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options { image: None, runs: 5, only: Vec::new() };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().expect("a value");
+        match arg.as_str() {
+            "--image" => options.image = Some(value().into()),
+            "--runs" => options.runs = value().parse().expect("a number"),
+            "--only" => options.only = value().split(',').map(str::to_owned).collect(),
+            // What cargo adds.
+            "--bench" => {}
+            other => panic!("unknown argument {other}"),
+        }
+    }
+    options
+}
