@@ -28,6 +28,7 @@ use crate::job::backup_vm::{
 };
 use crate::ovirt::backup::abilities::Abilities;
 use crate::ovirt::client::Engine;
+use crate::ovirt::eligibility::CloudInit;
 use crate::ovirt::gather::find_vms;
 use crate::ovirt::wire::Vm;
 
@@ -112,13 +113,13 @@ struct VmDocument<'a> {
 }
 
 pub(super) fn run(run: &Run, args: &BackupVmArgs) -> Result<Exit> {
-    if args.keep_secrets {
+    let config = run.engine_config()?;
+    let repo = run.open_repo()?;
+    if args.keep_secrets && !repo.config().is_encrypted() {
         let what = "--keep-secrets needs an encrypted repository, and this one is not: whoever can \
                     read it could read the passwords and keys of the VM";
         return Err(Failure::usage(what));
     }
-    let config = run.engine_config()?;
-    let repo = run.open_repo()?;
     let options = options(run, args, &config)?;
     let engine = open_engine(run, &config)?;
     let advice = "check user, password and permissions with `backstop engine test`";
@@ -145,8 +146,12 @@ fn options(run: &Run, args: &BackupVmArgs, config: &EngineConfig) -> Result<Back
     // Out of range is refused by the parser.
     let level = args.compression_level.and_then(CompressionLevel::new).unwrap_or_default();
     let threads = args.threads.map_or_else(default_threads, usize::from);
+    let mut choice = args.choice.choice();
+    if args.keep_secrets {
+        choice.cloud_init = CloudInit::Keep;
+    }
     Ok(BackupVmOptions {
-        choice: args.choice.choice(),
+        choice,
         consistency: match args.consistency {
             ConsistencyWord::Required => Consistency::Required,
             ConsistencyWord::Preferred => Consistency::Preferred,
@@ -157,6 +162,7 @@ fn options(run: &Run, args: &BackupVmArgs, config: &EngineConfig) -> Result<Back
         transfer: args.transfer.settings(config)?,
         backup: BackupOptions { level, threads, cancel: run.cancel_on_signal()? },
         sites: config.sites.clone(),
+        keep_secrets: args.keep_secrets,
     })
 }
 

@@ -1,5 +1,5 @@
 use backstop::format::vm_config::{Named, VmConfig};
-use backstop::ovirt::configuration::capture;
+use backstop::ovirt::configuration::{Secrets, capture};
 use serde_json::json;
 
 use crate::client;
@@ -43,7 +43,7 @@ fn a_configuration_has_what_a_restore_needs_and_no_secret() {
     let mut vm = whole(&format!("<VmInit customScript=\"{CANARY}\" hostname=\"web\"/>"));
     vm["tpm_enabled"] = "true".into();
     vm["bios"] = json!({"type": "q35_secure_boot"});
-    let config = capture(&client(&engine_with(&vm)), VM).unwrap();
+    let config = capture(&client(&engine_with(&vm)), VM, Secrets::TakenOut).unwrap();
     let text = String::from_utf8(config.encode()).unwrap();
     assert!(!text.contains(CANARY), "{text}");
     assert!(!format!("{config:?}").contains(CANARY));
@@ -64,20 +64,28 @@ fn a_configuration_has_what_a_restore_needs_and_no_secret() {
 }
 
 #[test]
+fn secrets_are_kept_where_that_is_asked_for() {
+    let vm = whole(&format!("<VmInit customScript=\"{CANARY}\" hostname=\"web\"/>"));
+    let config = capture(&client(&engine_with(&vm)), VM, Secrets::Kept).unwrap();
+    assert!(config.ovf.unwrap().contains(CANARY));
+    assert!(config.taken_out.is_empty());
+}
+
+#[test]
 fn an_ovf_that_is_missing_for_a_moment_is_waited_for() {
     let vm = whole("");
     let fake = engine_with(&vm);
     let mut without = vm.clone();
     without["initialization"] = json!({"custom_script": CANARY});
     fake.once(&format!("/vms/{VM}"), Reply::json(200, &without));
-    let config = capture(&client(&fake), VM).unwrap();
+    let config = capture(&client(&fake), VM, Secrets::TakenOut).unwrap();
     assert!(config.ovf.is_some() && config.warnings.is_empty(), "{:?}", config.warnings);
 }
 
 #[test]
 fn an_ovf_that_does_not_read_is_not_stored_and_that_is_told() {
     let vm = whole(&format!("<VmInit customScript=\"{CANARY}\">"));
-    let config = capture(&client(&engine_with(&vm)), VM).unwrap();
+    let config = capture(&client(&engine_with(&vm)), VM, Secrets::TakenOut).unwrap();
     assert_eq!(config.ovf, None);
     assert!(!String::from_utf8(config.encode()).unwrap().contains(CANARY));
     assert!(config.warnings[0].contains("without an OVF"), "{:?}", config.warnings);

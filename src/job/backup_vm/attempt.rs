@@ -18,7 +18,7 @@ use crate::ovirt::backup::begin::demand_ready;
 use crate::ovirt::backup::checkpoints;
 use crate::ovirt::backup::shape::shapes;
 use crate::ovirt::backup::tag::Tag;
-use crate::ovirt::configuration;
+use crate::ovirt::configuration::{self, Secrets};
 use crate::ovirt::facts::DiskFacts;
 use crate::ovirt::wire::{BackupMode, VmStatus};
 
@@ -120,8 +120,10 @@ impl Work<'_> {
 
     /// Stores the configuration of the VM, and tells what is missing from it.
     fn store_configuration(&self, run: &mut BackupRun) -> Result<Vec<String>> {
-        let config = configuration::capture(self.subject.site.engine, self.subject.vm())?;
-        run.store_configuration(&config.encode(), true)?;
+        let site = self.subject.site;
+        let secrets = site.options.secrets(site.repo);
+        let config = configuration::capture(site.engine, self.subject.vm(), secrets)?;
+        run.store_configuration(&config.encode(), secrets == Secrets::TakenOut)?;
         Ok(config.warnings)
     }
 

@@ -32,6 +32,7 @@ use crate::ingest::BackupOptions;
 use crate::job::transfer::TransferSettings;
 use crate::ovirt::backup::abilities::Abilities;
 use crate::ovirt::client::Engine;
+use crate::ovirt::configuration::Secrets;
 use crate::ovirt::eligibility::{Choice, Effect, Finding, Taken, Verdict};
 use crate::ovirt::facts::{DiskFacts, Facts, Level};
 use crate::repo::Repository;
@@ -84,6 +85,18 @@ pub struct BackupVmOptions {
     pub backup: BackupOptions,
     /// Names of places, for people.
     pub sites: Option<Sites>,
+    /// Whether scripts, passwords and keys of configurations are kept where that is safe.
+    pub keep_secrets: bool,
+}
+
+impl BackupVmOptions {
+    /// What becomes of secrets: in a plain repository they are taken out whatever is wanted.
+    fn secrets(&self, repo: &Repository) -> Secrets {
+        match self.keep_secrets && repo.sealing().is_encrypted() {
+            true => Secrets::Kept,
+            false => Secrets::TakenOut,
+        }
+    }
 }
 
 /// The engine and the repository, and how to go from one to the other.

@@ -1,7 +1,8 @@
 //! The configuration of a VM, as a restore point keeps it.
 //!
 //! Of the engine's documents only what is named here is kept, and what may be secret is taken out
-//! of the OVF: a script, passwords, keys and payloads are in nothing that is stored.
+//! of the OVF: a script, passwords, keys and payloads are in nothing that is stored, unless the
+//! repository is encrypted and the operator wants them.
 
 mod ovf;
 
@@ -53,14 +54,23 @@ const KEPT: [&str; 33] = [
     "virtio_scsi",
 ];
 
-/// Collects the configuration of the VM of that id, without secrets. To be called before a backup
+/// What becomes of scripts, passwords and keys in an OVF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// They are taken out.
+    TakenOut,
+    /// They stay. Only for encrypted repositories.
+    Kept,
+}
+
+/// Collects the configuration of the VM of that id. To be called before a backup
 /// of it begins: the engine gives no OVF while one has its disks. That there is none, or none that
 /// reads, is a warning and no error.
-pub fn capture(engine: &Engine, vm: &str) -> Result<VmConfig> {
+pub fn capture(engine: &Engine, vm: &str, secrets: Secrets) -> Result<VmConfig> {
     let whole = whole(engine, vm)?;
     let mut config = VmConfig::new(whole.only(&KEPT));
     config.warnings = hidden(&whole);
-    match ovf_of(&whole).map(ovf::clean) {
+    match ovf_of(&whole).map(|ovf| ovf::clean(ovf, secrets)) {
         Some(Ok(clean)) => {
             config.ovf = Some(clean.text);
             config.taken_out = clean.taken_out.into_iter().map(ToOwned::to_owned).collect();

@@ -1,4 +1,4 @@
-//! What may be secret is taken out of an OVF.
+//! What may be secret is taken out of an OVF, unless it is to be kept.
 //!
 //! The text is read event by event and written again. Nothing is expanded: a document that declares
 //! a type or entities of its own is refused.
@@ -10,6 +10,7 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, Writer};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ovirt::configuration::Secrets;
 
 /// Elements that go with all that is in them, in small letters. Configurations of snapshots are
 /// whole OVFs in an encoding of their own, and nothing is restored from them.
@@ -19,8 +20,9 @@ const TAKEN: [(&str, &str); 6] = [
     ("payloads", "payloads"),
     ("sysprepscript", "the script of the first start"),
     ("tpmdata", "the contents of the TPM"),
-    ("vmconfiguration", "configurations of snapshots"),
+    (SNAPSHOT, "configurations of snapshots"),
 ];
+const SNAPSHOT: &str = "vmconfiguration";
 /// What is done at the first start of a VM; only these attributes of it stay.
 const INIT: &str = "vminit";
 const INIT_KEPT: [&str; 9] = [
@@ -51,13 +53,15 @@ pub(super) struct Clean {
     pub(super) taken_out: BTreeSet<&'static str>,
 }
 
-/// Takes out what may be secret. Errors repeat nothing of the text.
-pub(super) fn clean(ovf: &str) -> Result<Clean> {
+/// Takes out what no restore needs, and what may be secret unless that is kept. Errors repeat
+/// nothing of the text.
+pub(super) fn clean(ovf: &str, secrets: Secrets) -> Result<Clean> {
     let mut cleaner = Cleaner {
         writer: Writer::new(Vec::with_capacity(ovf.len())),
         taken_out: BTreeSet::new(),
         depth: 0,
         skip_from: None,
+        secrets,
     };
     let mut reader = Reader::from_str(ovf);
     let mut has_root = false;
@@ -100,6 +104,7 @@ struct Cleaner {
     depth: usize,
     /// How many were when one began whose content goes.
     skip_from: Option<usize>,
+    secrets: Secrets,
 }
 
 impl Cleaner {
@@ -130,13 +135,16 @@ impl Cleaner {
 
     fn open(&mut self, element: &BytesStart<'_>, is_empty: bool) -> Result<()> {
         let name = local(element.local_name().as_ref())?;
-        if let Some((_, what)) = TAKEN.iter().find(|(taken, _)| *taken == name) {
+        let keeps = self.secrets == Secrets::Kept;
+        if let Some((_, what)) = TAKEN.iter().find(|(taken, _)| *taken == name)
+            && (!keeps || name == SNAPSHOT)
+        {
             self.taken_out.insert(what);
             self.skip_unless(is_empty);
             return Ok(());
         }
-        let kept = self.without_secrets(&name, element)?;
-        if name == INIT {
+        let kept = if keeps { element.clone() } else { self.without_secrets(&name, element)? };
+        if name == INIT && !keeps {
             self.skip_unless(is_empty);
             return self.write(Event::Empty(kept));
         }
@@ -197,7 +205,7 @@ mod tests {
         xmlns:ovf=\"http://schemas.dmtf.org/ovf/envelope/1/\" ovf:version=\"4.4.0.0\">";
 
     fn cleaned(inner: &str) -> Clean {
-        clean(&format!("{HEAD}{inner}</ovf:Envelope>")).unwrap()
+        clean(&format!("{HEAD}{inner}</ovf:Envelope>"), Secrets::TakenOut).unwrap()
     }
 
     #[test]
@@ -233,9 +241,20 @@ mod tests {
     }
 
     #[test]
+    fn secrets_that_are_kept_stay_and_snapshots_go_all_the_same() {
+        let inner = "<VmInit ovf:customScript=\"run\" ovf:rootPassword=\"p\"><x>y</x></VmInit>\
+                     <vmPayload>z</vmPayload>";
+        let text =
+            format!("{HEAD}{inner}<VmConfiguration>of a snapshot</VmConfiguration></ovf:Envelope>");
+        let kept = clean(&text, Secrets::Kept).unwrap();
+        assert_eq!(kept.text, format!("{HEAD}{inner}</ovf:Envelope>"));
+        assert_eq!(kept.taken_out.into_iter().collect::<Vec<_>>(), ["configurations of snapshots"]);
+    }
+
+    #[test]
     fn an_ovf_without_secrets_stays_as_it_is_and_nothing_counts_as_taken_out() {
         let text = format!("{HEAD}<a b='c\"d'>&lt;<![CDATA[<x>]]></a>\n<e/></ovf:Envelope>");
-        let clean = clean(&text).unwrap();
+        let clean = clean(&text, Secrets::TakenOut).unwrap();
         assert_eq!(clean.text, text);
         assert!(clean.taken_out.is_empty());
         let blank = cleaned("<VmInit ovf:customScript=\" \" ovf:domain=\"d\"/>");
@@ -256,7 +275,7 @@ mod tests {
             format!("{HEAD}<vmPayload>c4n4ry{end}"),
             format!("<!DOCTYPE x [<!ENTITY a \"c4n4ry\">]>{HEAD}&a;{end}"),
         ] {
-            let error = clean(&text).unwrap_err();
+            let error = clean(&text, Secrets::TakenOut).unwrap_err();
             assert!(!error.chain().contains("c4n4ry"), "{text}");
         }
     }
@@ -265,6 +284,6 @@ mod tests {
     fn an_ovf_as_deep_as_it_is_long_needs_no_stack() {
         let deep = 200_000;
         let text = format!("{HEAD}{}{}</ovf:Envelope>", "<a>".repeat(deep), "</a>".repeat(deep));
-        assert_eq!(clean(&text).unwrap().text, text);
+        assert_eq!(clean(&text, Secrets::TakenOut).unwrap().text, text);
     }
 }

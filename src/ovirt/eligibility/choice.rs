@@ -11,6 +11,8 @@ pub enum CloudInit {
     Refuse,
     /// It is left out of the configuration that is stored.
     Redact,
+    /// It is stored with the other secrets of the VM. Only for encrypted repositories.
+    Keep,
 }
 
 /// Which disks are wanted, and what may be missing.

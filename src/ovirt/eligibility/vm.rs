@@ -42,14 +42,15 @@ pub(super) fn script(vm: &VmFacts, cloud_init: CloudInit) -> Vec<Finding> {
         (vm.has_script, "initialization.custom_script"),
         (vm.next_run_has_script, "next_run.initialization.custom_script"),
     ];
-    let found = places.into_iter().filter(|(has_script, _)| *has_script);
+    let is_open = cloud_init != CloudInit::Keep;
+    let found = places.into_iter().filter(|(has_script, _)| *has_script && is_open);
     let finding = |(_, attribute)| {
         let why = "a script may hold passwords, which would be stored with the backup";
         let remedy = "leave the script out of what is stored with --cloud-init redact, or \
                       remove it from the VM";
         let finding = Finding::new(Rule::CloudInitScript, vm, (attribute, "(set)"), why, remedy);
         match cloud_init {
-            CloudInit::Refuse => finding,
+            CloudInit::Refuse | CloudInit::Keep => finding,
             CloudInit::Redact => Finding {
                 effect: Effect::Redacts,
                 why: "the script is not stored with the backup".to_owned(),
