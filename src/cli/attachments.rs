@@ -108,8 +108,11 @@ fn state(attachment: &Attachment) -> &'static str {
 pub(super) fn is_called(attachment: &Attachment, typed: &str) -> bool {
     let Some(facts) = &attachment.facts else { return false };
     let name = facts.place.name();
-    let is_device = matches!(facts.place, Place::Device { .. });
-    name == typed || (is_device && name.strip_prefix("/dev/") == Some(typed))
+    let is_short = match &facts.place {
+        Place::Device { .. } => name.strip_prefix("/dev/") == Some(typed),
+        Place::Nbd { address, .. } => address == typed,
+    };
+    name == typed || is_short
 }
 
 #[cfg(test)]
