@@ -23,7 +23,6 @@ fn main() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let image = corpus::system_image(scratch.path());
     let bench = Bench { scratch: scratch.path() };
-    fs::write(bench.path("key"), [7; 32]).expect("a key file");
     println!("{runs} runs each, by turns, medians");
     println!("{:<28}{:>12}{:>12}{:>8}", "work", KINDS[0], KINDS[1], "ratio");
     report("fresh backup", runs, |kind| bench.back_up(kind, &image));

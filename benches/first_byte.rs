@@ -76,7 +76,7 @@ fn first_byte(repository: &Path, dir: &Path) -> (f64, u64) {
     let mut page = [0; 4096];
     disk.read_exact_at(&mut page, 0).expect("the disk can be read");
     let time = began.elapsed().as_secs_f64();
-    assert!(page == first_page(), "wrong bytes");
+    assert!(page[..] == first_page()[..], "wrong bytes");
     let status = fs::read_to_string(format!("/proc/{}/status", mount.child.id()));
     let status = status.expect("the status of the mount");
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");

@@ -95,6 +95,7 @@ fn the_faults_reach_every_call_that_strace_sees() {
         strace.args(["-f", "-y", "-qq", "-o"]).arg(&trace).arg("--").arg(program.get_program());
         strace.args(program.get_args()).current_dir(stage.lab.path(""));
         strace.env("BACKSTOP_REPO", stage.lab.repo());
+        strace.envs(stage.lab.key_file().map(|path| ("BACKSTOP_KEY_FILE", path)));
         preload.arm(&mut strace, &stage.lab.repo(), Plan::only_counting(ALL_CALLS));
         assert!(strace.output().unwrap().status.code().is_some());
         let text = std::fs::read_to_string(&trace).unwrap();

@@ -259,7 +259,7 @@ pub(crate) fn hold_tidy(repo: &Repository) -> Result<(), Broken> {
 
 fn open(repo: &Path) -> Result<Repository, Broken> {
     let store = DirStore::open(repo).map_err(said("the repository does not open"))?;
-    let repo = Repository::open(Arc::new(store), Environment::default());
+    let repo = crate::repo::open_repo(Arc::new(store), Environment::default());
     repo.map_err(said("the repository does not open"))
 }
 

@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -65,9 +66,7 @@ impl Lab {
 
     /// The same with an empty repository.
     pub(crate) fn new_in_memory() -> Self {
-        let lab = Self::in_memory();
-        lab.run(["init"]).expect(0);
-        lab
+        Self::in_memory().with_repository()
     }
 
     /// With its repository elsewhere.
@@ -77,9 +76,24 @@ impl Lab {
 
     /// With an empty repository.
     pub(crate) fn new() -> Self {
-        let lab = Self::empty();
-        lab.run(["init"]).expect(0);
-        lab
+        Self::empty().with_repository()
+    }
+
+    fn with_repository(self) -> Self {
+        let encrypt = self.key_file().map(|_| "--encrypt");
+        self.run(["init"].into_iter().chain(encrypt)).expect(0);
+        self
+    }
+
+    /// What opens the repository, where those of this run are encrypted.
+    pub(crate) fn key_file(&self) -> Option<PathBuf> {
+        std::env::var_os("BACKSTOP_TEST_ENCRYPTED")?;
+        let path = self.path("key");
+        if !path.exists() {
+            fs::write(&path, [7; 32]).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        Some(path)
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -103,6 +117,7 @@ impl Lab {
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("BACKSTOP_REPO", &self.repo);
+        command.envs(self.key_file().map(|path| ("BACKSTOP_KEY_FILE", path)));
         command.env("BACKSTOP_RUNTIME_DIR", self.dir.path().join("run"));
         command.env("BACKSTOP_TRUST_DIR", self.dir.path().join("trust"));
         command

@@ -7,16 +7,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use backstop::base::cancel::Cancel;
 use backstop::base::clock::{Clock, UtcTime};
+use backstop::base::secret::SecretKey;
 use backstop::base::units::{ChunkIndex, SliceIndex, slice_range};
 use backstop::chunk::CompressionLevel;
-use backstop::crypto::Keyring;
+use backstop::crypto::{Keyring, SlotSecret};
 use backstop::error::Result;
 use backstop::format::commit::{DiskRecord, DiskSource, PointRecord};
 use backstop::format::vm_config::{Members, VmConfig};
 use backstop::ingest::source::{Extent, ExtentKind, ImageSource};
 use backstop::ingest::{BackupOptions, BackupRun, DiskInput, Image, PointFacts, back_up};
 use backstop::monitor::Monitor;
-use backstop::repo::{Environment, NewRepository, Repository};
+use backstop::repo::{Environment, NewRepository, Repository, read_config, unlock};
 use backstop::store::Store;
 use backstop::store::testing::SeededChance;
 
@@ -61,6 +62,11 @@ fn keyring() -> Option<Keyring> {
     is_encrypted().then(|| Keyring::generate(&SeededChance::new(5)))
 }
 
+/// What opens all encrypted repositories of the suite, those too that the program makes.
+fn secret() -> SlotSecret {
+    SlotSecret::KeyFile(SecretKey::new([7; 32]))
+}
+
 /// Makes a repository, encrypted if those of this run are.
 pub(crate) fn create_repo(store: Arc<dyn Store>, environment: Environment) -> Result<Repository> {
     create_repo_as(store, environment, false)
@@ -79,17 +85,20 @@ fn create_repo_as(
     environment: Environment,
     has_parity: bool,
 ) -> Result<Repository> {
-    let keyring = keyring();
-    let new = NewRepository { has_parity, keyring: keyring.as_ref(), secret: None };
+    let (keyring, secret) = (keyring(), secret());
+    let secret = keyring.is_some().then_some(&secret);
+    let new = NewRepository { has_parity, keyring: keyring.as_ref(), secret };
     Repository::create_as(store, environment, &new)
 }
 
 /// Opens a repository that [`create_repo`] made.
 pub(crate) fn open_repo(store: Arc<dyn Store>, environment: Environment) -> Result<Repository> {
-    match keyring() {
-        None => Repository::open(store, environment),
-        Some(keyring) => Repository::unlock(store, environment, &keyring),
+    if !is_encrypted() {
+        return Repository::open(store, environment);
     }
+    let config = read_config(&*store, &environment)?;
+    let unlocked = unlock(&*store, &environment, &config, vec![secret()])?;
+    Repository::unlock(store, environment, &unlocked.keyring)
 }
 
 pub(crate) fn new_repo(store: Arc<dyn Store>) -> Repository {

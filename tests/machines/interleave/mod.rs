@@ -158,6 +158,10 @@ fn every_order_of_a_backup_and_a_prune_with_one_interruption_was_tried() {
 
 #[test]
 fn a_step_that_is_missing_is_missed() {
+    if crate::repo::is_encrypted() {
+        // A lie tells a commit by its bytes.
+        return crate::skip::skip("a_step_that_is_missing_is_missed", "objects are sealed");
+    }
     for Unsafe { scene, bounds } in UNSAFE {
         let tried = search(scene, *bounds, UNSAFE_SCHEDULES);
         let (schedule, broken) = tried.broken.unwrap_or_else(|| panic!("{:?}", scene.lies));
