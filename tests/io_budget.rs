@@ -88,7 +88,9 @@ fn opening_a_repository_reads_its_configuration_and_no_restore_point() {
     store.reset();
     let again = support::open_repo(Arc::clone(&store) as Arc<dyn Store>, environment(9)).unwrap();
     let counts = store.reset();
-    assert_eq!(counts.of(Area::Config).reads, 3);
+    // Whether there are keys to ask for is read before they are.
+    let times = if support::is_encrypted() { 2 } else { 1 };
+    assert_eq!(counts.of(Area::Config).reads, 3 * times);
     for area in [Area::Commits, Area::Index, Area::Packs] {
         assert_eq!((counts.of(area).reads, counts.of(area).lists), (0, 0), "{area:?}");
     }

@@ -150,7 +150,9 @@ impl Sealing {
         let len = EntrySeal::sealed_head_len(slice_count);
         let sealed = entry.get(ENTRY_PREFIX_LEN..ENTRY_PREFIX_LEN + len).ok_or_else(damaged)?;
         let mut text = sealed.to_vec();
-        let key = head_key(keys.of(seal.epoch)?, &seal);
+        // The epoch is under no checksum: that it is unknown can be damage, and counts as that.
+        let of_epoch = keys.of(seal.epoch).map_err(|_| damaged())?;
+        let key = head_key(of_epoch, &seal);
         let aad = self.aad(sealing::Sealed::EntryHead, seal.epoch);
         let text = key.open_in_place(ONLY_NONCE, &aad, &mut text).ok_or_else(damaged)?;
         let head = EntryHead::decode(text)?;
