@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -21,6 +22,14 @@ use support::{MIB, disk_input, environment, noise, options};
 fn backstop(repo: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backstop"));
     command.arg("-r").arg(repo).stdout(Stdio::null());
+    let beside = |name: &str| repo.with_file_name(name);
+    command.arg("--trust-dir").arg(beside("trust"));
+    if support::is_encrypted() {
+        let key = beside("key");
+        fs::write(&key, [7; 32]).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        command.arg("--key-file").arg(key);
+    }
     command
 }
 

@@ -59,7 +59,7 @@ impl Stage {
     }
 
     fn keep_damaged_ones(&mut self) {
-        clear(&self.lab.repo());
+        self.clear();
         self.lab.run(["init"]).expect(0);
         let told = self.fill().damaged();
         let _pack = self.damage();
@@ -121,8 +121,13 @@ impl Stage {
         self.lab.path(format!("{base:?}"))
     }
 
+    /// Empties the repository, and lets the host forget what it has seen of it.
+    fn clear(&self) {
+        [self.lab.repo(), self.lab.path("trust")].iter().for_each(|dir| clear(dir));
+    }
+
     fn put(&self, base: Base) {
-        clear(&self.lab.repo());
+        self.clear();
         if base != Base::Nothing {
             copy(&self.kept(base), &self.lab.repo());
         }

@@ -80,8 +80,7 @@ impl Lab {
     }
 
     fn with_repository(self) -> Self {
-        let encrypt = self.key_file().map(|_| "--encrypt");
-        self.run(["init"].into_iter().chain(encrypt)).expect(0);
+        self.run(["init"]).expect(0);
         self
     }
 
@@ -114,7 +113,10 @@ impl Lab {
     /// The program, with this repository, in this directory.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstop"));
+        let args: Vec<_> = args.into_iter().collect();
+        let is_made = args.first().is_some_and(|first| first.as_ref() == "init");
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.args(self.key_file().filter(|_| is_made).map(|_| "--encrypt"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("BACKSTOP_REPO", &self.repo);
         command.envs(self.key_file().map(|path| ("BACKSTOP_KEY_FILE", path)));
