@@ -237,9 +237,11 @@ pub(super) fn export_recovery(run: &Run, args: &KeyExportArgs) -> Result<Exit> {
     let (repo, unlocked) = run.unlock_repo()?;
     let key = SecretKey::new(repo.environment().chance.bytes());
     let code = recovery_code(&key);
+    let recovery_code = std::str::from_utf8(code.expose()).map_err(|error| {
+        Error::new(ErrorKind::Invalid, "the recovery code is no text").because(error)
+    })?;
     let change = KeyChange::begin(&repo, &unlocked)?;
     let slot = change.add(&SlotSecret::RecoveryCode(key), &args.label)?;
-    let recovery_code = std::str::from_utf8(code.expose()).unwrap_or_default();
     let text = format!(
         "Recovery code {} of the repository {}:\n\n  {recovery_code}\n\n\
          Print it and keep it where the repository is not. It opens the repository like a \

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::base::hash::StreamHasher;
 use crate::error::{Error, ErrorKind};
 
 /// A field of a fixed layout: its name on the format page, its offset and its length in bytes.
@@ -45,6 +46,14 @@ impl Field {
 
     pub(super) fn put(self, out: &mut [u8], bytes: &[u8]) {
         out[self.at..self.end()].copy_from_slice(bytes);
+    }
+
+    /// BLAKE3-256 of everything but the field: what a checksum that stands in it is over.
+    pub(super) fn hash_around(self, bytes: &[u8]) -> [u8; 32] {
+        let mut hasher = StreamHasher::default();
+        hasher.update(&bytes[..self.at]);
+        hasher.update(&bytes[self.end()..]);
+        hasher.finish()
     }
 
     pub(super) fn is_zero(self, bytes: &[u8]) -> bool {

@@ -5,7 +5,6 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::base::hash::StreamHasher;
 use crate::format::codec::{DecodeError, Field, excerpt, require};
 
 const MAGIC_BYTES: &[u8; 8] = b"BACKSTOP";
@@ -74,7 +73,7 @@ pub(super) fn seal(kind: SmallObject, value: &impl Serialize) -> Vec<u8> {
     KIND.put(&mut out, kind.tag());
     VERSION.put(&mut out, &VERSION_WRITTEN.to_le_bytes());
     PAYLOAD_LEN.put(&mut out, &(payload_len as u32).to_le_bytes());
-    let checksum = checksum(&out);
+    let checksum = CHECKSUM.hash_around(&out);
     CHECKSUM.put(&mut out, &checksum);
     out
 }
@@ -84,7 +83,10 @@ pub(super) fn seal(kind: SmallObject, value: &impl Serialize) -> Vec<u8> {
 pub(super) fn open<T: DeserializeOwned>(kind: SmallObject, bytes: &[u8]) -> Result<T, DecodeError> {
     require(bytes.len() >= ENVELOPE_LEN, "the object is cut short")?;
     require(MAGIC.of(bytes) == MAGIC_BYTES, "the object does not begin like one of a repository")?;
-    require(CHECKSUM.of(bytes) == checksum(bytes), "the checksum of the object does not match")?;
+    require(
+        CHECKSUM.of(bytes) == CHECKSUM.hash_around(bytes),
+        "the checksum of the object does not match",
+    )?;
     let payload_len = PAYLOAD_LEN.u32(bytes) as usize;
     require(bytes.len() - ENVELOPE_LEN == payload_len, "the object has the wrong length")?;
     require(KIND.of(bytes) == kind.tag(), "the object is of another kind than its name says")?;
@@ -100,13 +102,6 @@ pub(super) fn open<T: DeserializeOwned>(kind: SmallObject, bytes: &[u8]) -> Resu
         let cause = excerpt(&error.to_string());
         DecodeError::damaged(format!("the object cannot be understood: {cause}"))
     })
-}
-
-fn checksum(bytes: &[u8]) -> [u8; 32] {
-    let mut hasher = StreamHasher::default();
-    hasher.update(&bytes[..CHECKSUM.at]);
-    hasher.update(&bytes[CHECKSUM.end()..]);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! `docs/format/sealing.md` is the page; a test compares its table with [`FIELDS`].
 
-use crate::base::hash::StreamHasher;
 use crate::format::codec::{DecodeError, Field, require};
 use crate::format::epoch::KeyEpoch;
 
@@ -49,7 +48,7 @@ impl<'a> SealedObject<'a> {
         EPOCH.put(&mut out, &self.epoch.number().to_le_bytes());
         SALT.put(&mut out, &self.salt);
         out.extend_from_slice(self.text);
-        let checksum = checksum(&out);
+        let checksum = CHECKSUM.hash_around(&out);
         CHECKSUM.put(&mut out, &checksum);
         out
     }
@@ -58,7 +57,7 @@ impl<'a> SealedObject<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         require(bytes.len() >= SEALED_EXTRA_LEN, "the sealed object is cut short")?;
         require(MAGIC.of(bytes) == MAGIC_BYTES, "the object does not begin like a sealed one")?;
-        let is_whole = CHECKSUM.of(bytes) == checksum(bytes);
+        let is_whole = CHECKSUM.of(bytes) == CHECKSUM.hash_around(bytes);
         require(is_whole, "the checksum of the sealed object does not match")?;
         let version = VERSION.u16(bytes);
         if version != VERSION_WRITTEN {
@@ -73,13 +72,6 @@ impl<'a> SealedObject<'a> {
         let epoch = epoch.ok_or_else(|| DecodeError::damaged("the object is of no key epoch"))?;
         Ok(Self { epoch, salt: SALT.array(bytes), text: &bytes[SEALED_HEAD_LEN..] })
     }
-}
-
-fn checksum(bytes: &[u8]) -> [u8; 32] {
-    let mut hasher = StreamHasher::default();
-    hasher.update(&bytes[..CHECKSUM.at]);
-    hasher.update(&bytes[CHECKSUM.end()..]);
-    hasher.finish()
 }
 
 #[cfg(test)]
