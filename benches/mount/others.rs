@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::mounts::{Served, run};
 use crate::reads::{Plan, Timed, Work, read_file};
@@ -23,7 +23,7 @@ pub(crate) fn all(
     ];
     let mut all: Vec<Box<dyn Contender>> = Vec::new();
     for (_, program, make) in makers.into_iter().filter(|(name, ..)| is_wanted(name)) {
-        let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+        let found = Command::new(program).arg("--version").output();
         match found {
             Ok(_) => all.push(make(scratch, image)),
             Err(_) => println!("{program} is not installed: left out"),
