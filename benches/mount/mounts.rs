@@ -68,7 +68,7 @@ impl LoopDevice {
         let name = run(Command::new("losetup").args(options).arg(disk));
         let short = name.trim().trim_start_matches("/dev/").to_owned();
         let setting = format!("/sys/block/{short}/queue/read_ahead_kb");
-        fs::write(setting, "1024").expect("the read-ahead can be set");
+        fs::write(setting, "2048").expect("the read-ahead can be set");
         Self(name.trim().into())
     }
 }

@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind, IoContext, Result};
 
 const CONTROL: &str = "/dev/loop-control";
 const BLOCK_DEVICES: &str = "/sys/block";
-/// How far the kernel reads ahead, in KiB: as much as one request of the mount below can have.
-const READ_AHEAD_KIB: &str = "1024";
+/// How far the kernel reads ahead, in KiB: two of the largest requests of the mount below. With one
+/// alone, of which there is never a second on its way, reading in order measured a third as fast.
+const READ_AHEAD_KIB: &str = "2048";
 /// Tries to get a device that others want, too.
 const TRIES: u32 = 64;
 /// For how long somebody may have a device open that only looks at it, as udev does.

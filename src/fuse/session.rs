@@ -21,8 +21,9 @@ use crate::repo::Repository;
 use crate::vfs::{Tree, TreeOptions};
 
 const DEVICE: &str = "/dev/fuse";
-/// How far the kernel reads ahead, in KiB: as much as one request can ask for.
-const READ_AHEAD_KIB: &str = "1024";
+/// How far the kernel reads ahead, in KiB: two of the largest requests. What is missing of a mapped
+/// file brings so much with it, too, so more is not better.
+const READ_AHEAD_KIB: &str = "2048";
 
 /// Mounts the restore points of `repo` on `mount_point` and serves them until they are unmounted
 /// or the process is asked to end by SIGINT, SIGTERM or SIGHUP. Calls `ready` once the mount is
@@ -181,7 +182,7 @@ fn explain(error: io::Error) -> io::Error {
     }
 }
 
-/// Lets the kernel read ahead by a whole request. Only root may; others read in pieces of 128 KiB.
+/// Lets the kernel read ahead by whole requests. Only root may; others read in pieces of 128 KiB.
 fn raise_read_ahead(mount: &Mount) {
     let setting = format!("/sys/class/bdi/{}/read_ahead_kb", mount.device);
     let opened = OpenOptions::new().write(true).open(setting);

@@ -22,6 +22,10 @@ use crate::vfs::failure::{Failure, Shared};
 /// How long a chunk that could not be read is not tried again. The kernel answers an error by
 /// asking for every page by itself, and one damaged chunk would be verified 256 times.
 const FAILURE_KEPT: Duration = Duration::from_secs(5);
+/// Whole chunks that readers in order should find room for, in bytes. Few are asked for twice, as
+/// the kernel keeps what it was given; and buffers that are soon used again are in the processor's
+/// caches still, and cost no fresh memory.
+const IN_ORDER_BYTES: usize = 32 * CHUNK_BYTES;
 /// Failures kept.
 const FAILURES_KEPT: usize = 8192;
 
@@ -119,11 +123,11 @@ struct State {
 }
 
 impl Chunks {
-    /// Keeps up to about `cache_bytes` of plain bytes: three quarters for chunks, the rest for
-    /// slices. Reads nothing yet.
+    /// Keeps up to about `cache_bytes` of plain bytes: a quarter for chunks, or up to three where
+    /// that is less than readers in order need, and the rest for slices. Reads nothing yet.
     pub(super) fn new(repo: Repository, cache_bytes: usize) -> Self {
-        let slice_bytes = cache_bytes / 4;
-        let chunk_bytes = cache_bytes - slice_bytes;
+        let chunk_bytes = (cache_bytes / 4).max(IN_ORDER_BYTES.min(cache_bytes / 4 * 3));
+        let slice_bytes = cache_bytes - chunk_bytes;
         let spare = Spare { buffers: Mutex::default(), most: chunk_bytes / 2 / CHUNK_BYTES + 1 };
         let state = State {
             chunks: BoundedCache::new(chunk_bytes),

@@ -22,7 +22,7 @@ use crate::vfs::sequence::Streams;
 use crate::vfs::shown_point::ShownPoint;
 
 /// Chunks that are decoded ahead of a reader in order.
-const CHUNKS_AHEAD: usize = 4;
+const CHUNKS_AHEAD: usize = 8;
 /// Damaged chunks of which it is remembered that they were told.
 const REPORTED_KEPT: usize = 64 << 10;
 

@@ -117,7 +117,7 @@ fn a_disk_is_a_block_device_until_it_is_detached() {
     let name = device.file_name().unwrap().to_str().unwrap();
     let about = |file: &str| fs::read_to_string(format!("/sys/block/{name}/{file}")).unwrap();
     assert_eq!((about("ro").trim(), about("loop/dio").trim()), ("1", "1"));
-    assert_eq!(about("queue/read_ahead_kb").trim(), "1024");
+    assert_eq!(about("queue/read_ahead_kb").trim(), "2048");
     let list = site.0.json(["attach", "--list"]);
     let listed = &list["attachments"][0];
     assert_eq!((&listed["state"], &listed["vm"]), (&"attached".into(), &site.1.clone().into()));

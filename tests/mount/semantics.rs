@@ -116,7 +116,7 @@ fn options_and_space_are_what_the_page_says() {
     says("pieces of 128 KiB instead of 1 MiB");
     let device = run("mountpoint", ["-d".as_ref(), server.path("").as_os_str()]);
     let setting = format!("/sys/class/bdi/{}/read_ahead_kb", device.trim());
-    assert_eq!(fs::read_to_string(setting).unwrap().trim(), "1024");
+    assert_eq!(fs::read_to_string(setting).unwrap().trim(), "2048");
 }
 
 #[test]
