@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, IoContext, Result};
 const CONTROL: &str = "/dev/loop-control";
 const BLOCK_DEVICES: &str = "/sys/block";
 /// How far the kernel reads ahead, in KiB: two of the largest requests of the mount below. With one
-/// alone, of which there is never a second on its way, reading in order measured a third as fast.
+/// alone, reading in order measured a third as fast.
 const READ_AHEAD_KIB: &str = "2048";
 /// Tries to get a device that others want, too.
 const TRIES: u32 = 64;
