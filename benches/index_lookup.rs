@@ -4,24 +4,25 @@
 //! directory for temporary files, unless said otherwise. Every figure is the median of several
 //! runs, each with ids of its own draw, between the slowest and the fastest.
 
+#[path = "../tests/support/synthetic/mod.rs"]
+mod synthetic;
+
 use std::error::Error;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use backstop::base::chance::Chance;
-use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId};
+use backstop::base::id::{ChunkId, RepoId, SegmentId};
 use backstop::crypto::Sealing;
-use backstop::format::entry::EntryKind;
-use backstop::format::segment::IndexEntry;
 use backstop::index::segment::Segment;
-use backstop::index::writer::SegmentWriter;
 use backstop::store::DirStore;
 use backstop::store::testing::SeededChance;
 
+use synthetic::ids::Ids;
+use synthetic::index::write_segment;
+
 const RUNS: usize = 7;
 const LOOKUPS: usize = 1_000_000;
-const ENTRIES_PER_PACK: usize = 64;
 const REPO: RepoId = RepoId::from_bytes([1; 16]);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,10 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir_in(parent)?;
     let store = DirStore::create(directory.path().join("repository"))?;
 
-    let mut ids = draw(&SeededChance::new(1), entries);
-    ids.sort_unstable();
+    let ids = Ids::new(entries as u64);
     let begun = Instant::now();
-    let id = build(&store, &ids)?;
+    let id = write_segment(&store, &Sealing::plain(REPO), ids, 0..entries as u64)?;
     report("build", &[begun.elapsed()], entries, "M entries/s");
 
     let opened: Vec<Duration> = (0..RUNS).map(|_| open(&store, id)).collect::<Result<_, _>>()?;
@@ -46,41 +46,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("first pass", &[begun.elapsed()], entries, "M entries/s");
 
     let chance = SeededChance::new(2);
-    let hits = || (0..LOOKUPS).map(|_| ids[chance.below(entries)]).collect::<Vec<_>>();
+    let number = |from: usize| (from + chance.below(entries)) as u64;
+    let draw = |from| (0..LOOKUPS).map(|_| ids.id(number(from))).collect::<Vec<_>>();
+    let (hits, misses) = (|| draw(0), || draw(entries));
     measure("hit", &segment, true, hits)?;
-    measure("miss", &segment, false, || draw(&chance, LOOKUPS))?;
+    measure("miss", &segment, false, misses)?;
     measure("sorted hits", &segment, true, || sorted(hits()))?;
-    measure("sorted misses", &segment, false, || sorted(draw(&chance, LOOKUPS)))?;
+    measure("sorted misses", &segment, false, || sorted(misses()))?;
     Ok(())
-}
-
-fn draw(chance: &SeededChance, count: usize) -> Vec<ChunkId> {
-    let chance: &dyn Chance = chance;
-    (0..count).map(|_| ChunkId::from_bytes(chance.bytes())).collect()
 }
 
 fn sorted(mut ids: Vec<ChunkId>) -> Vec<ChunkId> {
     ids.sort_unstable();
     ids
-}
-
-fn build(store: &DirStore, ids: &[ChunkId]) -> backstop::error::Result<SegmentId> {
-    let packs = ids.len().div_ceil(ENTRIES_PER_PACK);
-    let packs: Vec<PackId> = (0..packs).map(pack).collect();
-    let mut writer = SegmentWriter::new(store, &Sealing::plain(REPO), ids.len() as u64)?;
-    for (number, chunk) in ids.iter().enumerate() {
-        // Chunks of one pack have nothing to do with each other: a multiplier scatters them.
-        let pack_number = (number as u64 * 0x9e37_79b1 % packs.len() as u64) as u32;
-        let (offset, kind) = (number as u32, EntryKind::Data);
-        let (entry_len, plain_len) = (600_000, 1 << 20);
-        let chunk = *chunk;
-        writer.push(&IndexEntry { chunk, pack_number, offset, entry_len, plain_len, kind })?;
-    }
-    writer.finish(&packs, &[])
-}
-
-fn pack(number: usize) -> PackId {
-    PackId::from_bytes(std::array::from_fn(|i| if i < 8 { number.to_be_bytes()[i] } else { 0 }))
 }
 
 fn open(store: &DirStore, id: SegmentId) -> backstop::error::Result<Duration> {
