@@ -1,15 +1,28 @@
 //! What backups and reads cost, in objects and bytes of the store.
 
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/repo.rs"]
 mod support;
+#[path = "support/synthetic/mod.rs"]
+mod synthetic;
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use backstop::base::units::{ChunkIndex, SliceIndex};
 use backstop::format::layout::Area;
-use backstop::repo::Repository;
-use backstop::store::Store;
+use backstop::index::lookup::Index;
+use backstop::point::PointSelector;
+use backstop::repo::{BackupSession, Environment, Repository};
 use backstop::store::testing::{CountingStore, MemoryStore, StoreCounts};
+use backstop::store::{DirStore, Store};
+
+use skip::skip;
+use synthetic::Numbers;
+use synthetic::ids::Ids;
+use synthetic::points::first_chunk;
 
 use support::{
     MIB, MemoryDisk, back_up_bytes, environment, new_repo, noise, options, source_input,
@@ -111,4 +124,90 @@ fn holes_are_not_read_from_the_source() {
     let same = backstop::ingest::back_up(&repo, "plain", inputs, &options()).unwrap();
     assert_eq!(same.stats.read_bytes, 40 * MIB as u64);
     assert_eq!(same.disks[0].map_root, point.disks[0].map_root);
+}
+
+/// Page faults of this thread that had to wait for the medium.
+fn major_faults() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let (_, fields) = text.rsplit_once(')').unwrap();
+    fields.split_whitespace().nth(9).unwrap().parse().unwrap()
+}
+
+/// Has the kernel forget the cached pages of an index, and opens it.
+fn cold_index(root: &Path) -> Index {
+    for segment in std::fs::read_dir(root.join("index")).unwrap() {
+        let input = format!("if={}", segment.unwrap().path().display());
+        let dd = ["iflag=nocache", "count=0", "status=none", &input];
+        assert!(Command::new("dd").args(dd).status().unwrap().success());
+    }
+    let store = DirStore::open(root).unwrap();
+    let repo = Repository::open(Arc::new(store), Environment::default()).unwrap();
+    Index::clone(&repo.reader().unwrap().index())
+}
+
+#[test]
+fn chunks_that_are_said_to_come_are_not_waited_for_one_by_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("repository");
+    let numbers = Numbers { chunks: 400_000, points: 1, vms: 1, has_packs: false };
+    synthetic::make(&root, numbers).unwrap();
+    let ids = Ids::new(numbers.chunks);
+    let wanted: Vec<_> = (0..500).map(|n| ids.id(n * 797)).collect();
+    let faults = |is_told: bool| {
+        let index = cold_index(&root);
+        let before = major_faults();
+        if is_told {
+            wanted.chunks(250).for_each(|some| index.will_need(some));
+        }
+        wanted.iter().for_each(|chunk| assert!(index.contains(*chunk).unwrap()));
+        major_faults() - before
+    };
+    let one_by_one = faults(false);
+    if one_by_one < 300 {
+        skip(
+            "chunks_that_are_said_to_come_are_not_waited_for_one_by_one",
+            "the kernel does not forget cached pages here",
+        );
+        return;
+    }
+    assert!(faults(true) < one_by_one / 4, "of {one_by_one}");
+}
+
+/// What parts of a work ask of the store, in a repository of so many times 10 restore points and
+/// 4,000 chunks.
+fn counts_at(times: u64) -> [StoreCounts; 3] {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("repository");
+    let (chunks, points) = (4_000 * times, 10 * times);
+    synthetic::make(&root, Numbers { chunks, points, vms: 10, has_packs: false }).unwrap();
+    let store = Arc::new(CountingStore::new(DirStore::open(root).unwrap()));
+    let shared = Arc::clone(&store) as Arc<dyn Store>;
+    let repo = Repository::open(shared, Environment::default()).unwrap();
+    let reader = repo.reader().unwrap();
+    assert!(reader.index().entry_count() > chunks);
+    let opened = store.reset();
+    let point = repo.find_point(&PointSelector::Latest { vm: "vm3".to_owned() }).unwrap();
+    store.reset();
+    let map = repo.disk_map(&reader, &point.disks[0]);
+    let chunk = map.leaf(ChunkIndex(0)).unwrap().unwrap();
+    let slice = reader.slice(chunk, SliceIndex(0)).unwrap();
+    assert_eq!(slice.bytes(), &first_chunk()[..slice.bytes().len()]);
+    let read = store.reset();
+    BackupSession::begin(&repo, "vm3").unwrap().abort().unwrap();
+    [opened, read, store.reset()]
+}
+
+#[test]
+fn opening_reading_and_beginning_a_backup_ask_no_more_of_a_hundred_times_as_much() {
+    let [opened, read, began] = counts_at(1);
+    let [opened_large, read_large, began_large] = counts_at(100);
+    assert_eq!(opened, opened_large);
+    assert_eq!(opened.of(Area::Index).maps, 6, "five segments of chunks, one of map nodes");
+    assert_eq!(opened.of(Area::Commits), Default::default());
+    // Root, leaf and slice, each after its head or whole.
+    let packs = |counts: &StoreCounts| counts.of(Area::Packs).reads;
+    assert_eq!((packs(&read), packs(&read_large)), (4, 4));
+    assert_eq!(began.of(Area::Index), began_large.of(Area::Index));
+    let commits = |counts: &StoreCounts| counts.of(Area::Commits).reads;
+    assert!(commits(&began) <= 10 && commits(&began_large) <= 1000, "no commit is read twice");
 }

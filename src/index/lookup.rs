@@ -69,6 +69,32 @@ impl Index {
         }
     }
 
+    /// Says that `chunks` will be looked up soon: some hundred of them at a time, best sorted. What
+    /// is not in memory then comes from the medium at once and not one after the other, and what is
+    /// comes to the processor. Answers are the same without it.
+    pub fn will_need(&self, chunks: &[ChunkId]) {
+        self.segments.iter().for_each(|segment| segment.will_need(chunks));
+    }
+
+    /// Whether there is a copy of `chunk` that `is_usable`. Looks no further than that. Fails as
+    /// [`Index::locations`] does.
+    pub fn has_copy(&self, chunk: ChunkId, is_usable: impl Fn(&Location) -> bool) -> Result<bool> {
+        let (mut found, mut failure) = (Vec::new(), None);
+        for segment in &self.segments {
+            let begin = found.len();
+            if let Err(error) = segment.find(chunk, &mut found) {
+                failure.get_or_insert(error);
+            }
+            if found[begin..].iter().any(&is_usable) {
+                return Ok(true);
+            }
+        }
+        match failure {
+            Some(error) if found.is_empty() => Err(error.chunk(chunk)),
+            _ => Ok(false),
+        }
+    }
+
     /// Whether the index has a copy of `chunk`. Fails as [`Index::locations`] does.
     pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
         let mut failure: Option<Error> = None;

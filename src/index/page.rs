@@ -17,6 +17,10 @@ use crate::store::mapped::ObjectBytes;
 /// Opened pages that a sealed segment remembers: 1 MiB of them.
 const PAGES_REMEMBERED: usize = 256;
 
+/// Pages that a walk in order has the medium read at a time: 256 KiB of them. Kernels cut what one
+/// asks for at once to the device's largest request.
+const PAGES_AHEAD: u64 = 64;
+
 /// The part of a page that holds records.
 pub(super) type PageBody = [u8; PAGE_BODY_LEN];
 
@@ -27,13 +31,15 @@ pub(super) type PageBody = [u8; PAGE_BODY_LEN];
 pub(super) struct Pages {
     bytes: ObjectBytes,
     name: ObjectName,
+    /// One bit per page: whether it was found to be what was written.
+    proven: Box<[AtomicU64]>,
     proof: Proof,
 }
 
 /// How it is known that a page is what was written.
 enum Proof {
-    /// One bit per page: whether its check was found right.
-    Checks(Box<[AtomicU64]>),
+    /// Its check, the first time that it is used.
+    Checks,
     /// Its tag. Pages that were opened lie where the last digits of their numbers say.
     Tags { seal: Box<PageSeal>, opened: Box<[Mutex<Option<OpenedPage>>]> },
 }
@@ -69,8 +75,8 @@ impl Pages {
             return Err(Error::corrupt(what).at(name.to_string()));
         }
         let count = bytes.len() / PAGE_LEN;
-        let proof = Proof::Checks(slots(count.div_ceil(64)));
-        let mut pages = Self { bytes, name, proof };
+        let proven = slots(count.div_ceil(64));
+        let mut pages = Self { bytes, name, proven, proof: Proof::Checks };
         let last = count as u64 - 1;
         let (body, tag) = pages.stored(last)?;
         let seal = sealing.segment_seal(body).map_err(|error| error.in_object(&pages.name));
@@ -103,7 +109,7 @@ impl Pages {
     /// The body of a page that is what was written.
     pub(super) fn body(&self, page: u64) -> Result<BodyRef<'_>> {
         match &self.proof {
-            Proof::Checks(checked) => self.checked(page, checked).map(BodyRef::Mapped),
+            Proof::Checks => self.checked(page).map(BodyRef::Mapped),
             Proof::Tags { seal, opened } => {
                 let mut slot = lock(&opened[(page % opened.len() as u64) as usize]);
                 if let Some((number, body)) = &*slot
@@ -116,24 +122,63 @@ impl Pages {
                 let body = body.ok_or_else(|| self.damaged(PAGE_DAMAGED, page))?;
                 let body: Arc<PageBody> = Arc::from(body);
                 *slot = Some((page, Arc::clone(&body)));
+                self.set_proven(page);
                 Ok(BodyRef::Opened(body))
             }
         }
     }
 
-    fn checked(&self, page: u64, checked: &[AtomicU64]) -> Result<&PageBody> {
+    fn checked(&self, page: u64) -> Result<&PageBody> {
         let (body, check) = self.stored(page)?;
-        // Nothing but the bit itself is handed from thread to thread, so no ordering is needed;
-        // two threads that check one page at the same time both find the same.
-        let word = &checked[(page / 64) as usize];
-        let bit = 1 << (page % 64);
-        if word.load(Ordering::Relaxed) & bit == 0 {
+        if !self.is_proven(page) {
             if page_check(page, body) != *check {
                 return Err(self.damaged(PAGE_DAMAGED, page));
             }
-            word.fetch_or(bit, Ordering::Relaxed);
+            self.set_proven(page);
         }
         Ok(body)
+    }
+
+    /// Of a page that is there.
+    // Nothing but the bit itself is handed from thread to thread, so no ordering is needed; two
+    // threads that check one page at the same time both find the same.
+    fn is_proven(&self, page: u64) -> bool {
+        self.proven[(page / 64) as usize].load(Ordering::Relaxed) & 1 << (page % 64) != 0
+    }
+
+    fn set_proven(&self, page: u64) {
+        self.proven[(page / 64) as usize].fetch_or(1 << (page % 64), Ordering::Relaxed);
+    }
+
+    /// Says that record `number` of a section, as in [`Pages::record`], will be read soon. A page
+    /// that was never used comes from the medium beside others; of one that was, the record comes
+    /// from memory to the processor.
+    pub(super) fn will_need<const N: usize>(&self, first_page: u64, number: u64) {
+        let per_page = (PAGE_BODY_LEN / N) as u64;
+        let page = first_page + number / per_page;
+        if page >= self.page_count() {
+            return;
+        }
+        let start = page as usize * PAGE_LEN;
+        if self.is_proven(page) {
+            let at = start + (number % per_page) as usize * N;
+            std::hint::black_box(self.bytes[at] ^ self.bytes[at + N - 1]);
+        } else {
+            self.bytes.will_need(start..start + PAGE_LEN);
+        }
+    }
+
+    /// To be told of every page of a walk in order: has the medium read what comes next while the
+    /// walk is at this one.
+    pub(super) fn walked_to(&self, page: u64) {
+        if page.is_multiple_of(PAGES_AHEAD) {
+            let bytes = |pages: u64| (pages as usize).saturating_mul(PAGE_LEN);
+            self.bytes.will_need(bytes(page)..bytes(page + 2 * PAGES_AHEAD));
+        }
+    }
+
+    fn page_count(&self) -> u64 {
+        (self.bytes.len() / PAGE_LEN) as u64
     }
 
     /// A page as it is stored: its body, and its check or tag.
@@ -165,21 +210,17 @@ impl Pages {
     /// BLAKE3-256 of the whole object.
     pub(super) fn hash(&self) -> [u8; 32] {
         let mut hasher = StreamHasher::default();
-        hasher.update(&self.bytes);
+        for (page, bytes) in (0..).zip(self.bytes.chunks(PAGE_LEN)) {
+            self.walked_to(page);
+            hasher.update(bytes);
+        }
         hasher.finish()
     }
 
     /// Number of pages that were read so far, but for the footer.
     #[cfg(test)]
     pub(super) fn checked_count(&self) -> u32 {
-        match &self.proof {
-            Proof::Checks(checked) => {
-                checked.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
-            }
-            Proof::Tags { opened, .. } => {
-                opened.iter().filter(|slot| lock(slot).is_some()).count() as u32
-            }
-        }
+        self.proven.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
     }
 }
 

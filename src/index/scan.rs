@@ -20,6 +20,9 @@ impl<'a> Scan<'a> {
     }
 
     fn read(&mut self, number: u32) -> Result<IndexEntry> {
+        if number.is_multiple_of(ENTRIES_PER_PAGE as u32) {
+            self.segment.walked_to_entry(number);
+        }
         let entry = self.segment.entry(number)?;
         if self.last.is_some_and(|last| last > entry.chunk) {
             let what = "the entries of the index segment do not ascend";

@@ -25,6 +25,20 @@ impl Search<'_> {
         Ok((self.lower_bound(chunk, bucket)?, end))
     }
 
+    /// Says that the bucket of `chunk` will be asked for soon.
+    pub(super) fn will_need_fanout(&self, chunk: ChunkId) {
+        self.pages.will_need::<4>(self.fanout_page, bucket(chunk, self.fanout_bits));
+    }
+
+    /// Says that the entries where `chunk` should lie will be looked at soon. Reads the fan-out.
+    pub(super) fn will_need_entry(&self, chunk: ChunkId) {
+        let Ok(bucket) = self.bucket(chunk) else { return };
+        if !bucket.is_empty() {
+            let guess = self.guess(chunk, &bucket);
+            self.pages.will_need::<INDEX_ENTRY_LEN>(0, u64::from(guess));
+        }
+    }
+
     /// The entries of the bucket of `chunk`; never beyond the last entry.
     fn bucket(&self, chunk: ChunkId) -> Result<Range<u32>> {
         let number = bucket(chunk, self.fanout_bits);

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::format::segment::{
-    ENTRIES_PER_PAGE, INDEX_ENTRY_LEN, IndexEntry, PAGE_LEN, SegmentFooter,
+    ENTRIES_PER_PAGE, IDS_PER_PAGE, INDEX_ENTRY_LEN, IndexEntry, PAGE_LEN, SegmentFooter,
 };
 use crate::index::page::Pages;
 use crate::index::scan::Scan;
@@ -108,9 +108,23 @@ impl Segment {
         Ok(first < end && IndexEntry::chunk_bytes(&self.entry_bytes(first)?) == chunk.as_bytes())
     }
 
+    /// Says that `chunks` will be looked up soon, best sorted. Only advice: what is damaged shows
+    /// when it is looked up.
+    pub(super) fn will_need(&self, chunks: &[ChunkId]) {
+        let search = self.search();
+        chunks.iter().for_each(|chunk| search.will_need_fanout(*chunk));
+        chunks.iter().for_each(|chunk| search.will_need_entry(*chunk));
+    }
+
     /// The packs that the entries lie in. After an error the ids of other pages still come.
     pub fn packs(&self) -> impl Iterator<Item = Result<PackId>> + '_ {
-        (0..self.footer.pack_count).map(|number| self.pack(number))
+        (0..self.footer.pack_count).map(|number| {
+            if number.is_multiple_of(IDS_PER_PAGE as u32) {
+                let page = u64::from(number) / IDS_PER_PAGE as u64;
+                self.pages.walked_to(self.sections.packs + page);
+            }
+            self.pack(number)
+        })
     }
 
     /// Whether an entry lies in one of `packs`.
@@ -153,6 +167,11 @@ impl Segment {
     /// All entries as they are stored, in order.
     pub(super) fn scan(&self) -> Scan<'_> {
         Scan::new(self)
+    }
+
+    /// Tells a walk over all entries that it has come to the first entry of a page.
+    pub(super) fn walked_to_entry(&self, number: u32) {
+        self.pages.walked_to(u64::from(number) / ENTRIES_PER_PAGE as u64);
     }
 
     fn search(&self) -> Search<'_> {

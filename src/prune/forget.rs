@@ -167,6 +167,10 @@ struct Proof<'a> {
 }
 
 impl Visitor for Proof<'_> {
+    fn expect(&self, ids: &[ChunkId]) {
+        self.index.will_need(ids);
+    }
+
     fn node(&mut self, node: ChunkId) -> Result<bool> {
         self.chunk(node)?;
         Ok(self.seen.insert(node))

@@ -70,6 +70,10 @@ struct Marker<'a> {
 }
 
 impl Visitor for Marker<'_> {
+    fn expect(&self, ids: &[ChunkId]) {
+        self.index.will_need(ids);
+    }
+
     fn node(&mut self, node: ChunkId) -> Result<bool> {
         if self.cancel.is_requested() {
             return Err(Error::new(ErrorKind::Cancelled, "the prune was interrupted"));

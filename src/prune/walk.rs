@@ -15,6 +15,8 @@ const NODES_KEPT: usize = 2048;
 
 /// Told of what a walk meets.
 pub(super) trait Visitor {
+    /// These nodes or chunks come next.
+    fn expect(&self, ids: &[ChunkId]);
     /// A node of a map. Whether it is new; what lies under one that is not is passed over.
     fn node(&mut self, node: ChunkId) -> Result<bool>;
     /// A chunk of a disk. One that a map before had in the same place may be left out.
@@ -67,10 +69,11 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let before = self.last.get(&(place.level, place.first));
-        for (slot, id) in node.present() {
-            if before.as_ref().is_some_and(|before| before.child(slot) == Some(id)) {
-                continue;
-            }
+        let is_new = |slot, id| before.as_ref().is_none_or(|node| node.child(slot) != Some(id));
+        let (slots, ids): (Vec<_>, Vec<_>) =
+            node.present().filter(|(slot, id)| is_new(*slot, *id)).unzip();
+        self.visitor.expect(&ids);
+        for (slot, id) in slots.into_iter().zip(ids) {
             if place.level == 0 {
                 self.visitor.chunk(id)?;
             } else if self.visitor.node(id)? {

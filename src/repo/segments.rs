@@ -64,30 +64,21 @@ impl SessionIndex {
         if !self.claims.claim(chunk) {
             return Ok(false);
         }
-        let locations = match self.index().locations(chunk) {
-            Ok(locations) => locations,
-            // A damaged page hides the chunk. Storing it again is always right.
-            Err(problem) => {
-                self.report_once(&problem);
-                return Ok(true);
-            }
-        };
-        if locations.iter().any(|location| self.is_usable(location, chunk)) {
+        let is_stored = self.has_usable_copy(chunk);
+        if is_stored {
             self.claims.release(chunk);
-            return Ok(false);
         }
-        Ok(true)
+        Ok(!is_stored)
     }
 
-    /// Whether the index shows a copy that may be referred to.
+    /// Whether the index shows a copy that may be referred to. A damaged page may hide one; to
+    /// store the chunk again is always right.
     pub(super) fn has_usable_copy(&self, chunk: ChunkId) -> bool {
-        match self.index().locations(chunk) {
-            Ok(locations) => locations.iter().any(|location| self.is_usable(location, chunk)),
-            Err(problem) => {
-                self.report_once(&problem);
-                false
-            }
-        }
+        let found = self.index().has_copy(chunk, |location| self.is_usable(location, chunk));
+        found.unwrap_or_else(|problem| {
+            self.report_once(&problem);
+            false
+        })
     }
 
     /// One damaged page is met by many chunks.

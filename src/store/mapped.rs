@@ -1,7 +1,7 @@
 //! The bytes of a whole object: mapped into memory, or read.
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use memmap2::{Advice, Mmap};
@@ -36,6 +36,18 @@ impl ObjectBytes {
         let map = unsafe { Mmap::map(file) }.context("cannot map the object", path)?;
         map.advise(Advice::Random).context("cannot map the object", path)?;
         Ok(Self(Bytes::Mapped(map)))
+    }
+}
+
+impl ObjectBytes {
+    /// Says that these bytes will be read soon, so that the medium reads them beside each other and
+    /// nobody waits for one after the other. Only advice: no result. Bytes beyond the end are none.
+    pub fn will_need(&self, range: Range<usize>) {
+        let Bytes::Mapped(map) = &self.0 else { return };
+        let end = range.end.min(map.len());
+        if range.start < end {
+            let _only_advice = map.advise_range(Advice::WillNeed, range.start, end - range.start);
+        }
     }
 }
 

@@ -48,6 +48,23 @@ fn an_index_gives_the_copies_of_all_segments_each_once() {
 }
 
 #[test]
+fn a_copy_that_may_be_used_is_found_in_whichever_segment_it_lies() {
+    let (store, draw) = (MemoryStore::new(), Draw::new(5));
+    let (chunk, copies) = (draw.chunk(), [draw.location(), draw.location(), draw.location()]);
+    let others = draw.entries(100);
+    for copy in copies {
+        publish(&store, &[&others[..], &[(chunk, copy)]].concat());
+    }
+    let index = Index::load(&store, &plain(), &VoidMonitor).unwrap();
+    index.will_need(&[chunk, draw.chunk()]);
+    for copy in copies {
+        assert!(index.has_copy(chunk, |one| *one == copy).unwrap());
+    }
+    assert!(!index.has_copy(chunk, |one| !copies.contains(one)).unwrap());
+    assert!(!index.has_copy(draw.chunk(), |_| true).unwrap());
+}
+
+#[test]
 fn an_empty_store_has_an_empty_index() {
     let index = Index::load(&MemoryStore::new(), &plain(), &VoidMonitor).unwrap();
     assert_eq!((index.segment_count(), index.entry_count()), (0, 0));
