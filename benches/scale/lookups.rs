@@ -1,0 +1,125 @@
+//! Lookups in the whole index, by one thread.
+
+use std::time::Instant;
+
+use backstop::base::id::ChunkId;
+use backstop::error::Result;
+use backstop::index::lookup::Index;
+use backstop::store::testing::SeededChance;
+
+use crate::process::{major_faults, tell};
+use crate::synthetic::Numbers;
+use crate::synthetic::ids::Ids;
+
+const WARM: usize = 1_000_000;
+const COLD: usize = 2_000;
+/// As many as a node of a disk map names.
+const BATCH: usize = 256;
+/// The fastest of so many, each with ids of its own draw.
+const RUNS: usize = 5;
+
+/// Draws ids that the index has, or has not.
+pub(crate) struct Draw {
+    numbers: Numbers,
+    ids: Ids,
+    chance: SeededChance,
+}
+
+impl Draw {
+    pub(crate) fn new(numbers: Numbers) -> Self {
+        let seed = u64::from(std::process::id());
+        Self { numbers, ids: Ids::new(numbers.chunks), chance: SeededChance::new(seed) }
+    }
+
+    pub(crate) fn hits(&self, count: usize) -> Vec<ChunkId> {
+        self.draw(count, 0)
+    }
+
+    pub(crate) fn misses(&self, count: usize) -> Vec<ChunkId> {
+        self.draw(count, self.numbers.chunks)
+    }
+
+    fn draw(&self, count: usize, from: u64) -> Vec<ChunkId> {
+        let below = self.numbers.chunks as usize;
+        (0..count).map(|_| self.ids.id(from + self.chance.below(below) as u64)).collect()
+    }
+}
+
+/// Millions of lookups per second, once all pages are there and were checked.
+pub(crate) fn warm(index: &Index, numbers: Numbers) -> Result<()> {
+    for segment in index.segments() {
+        segment.entries().try_for_each(|entry| entry.map(drop))?;
+    }
+    let draw = Draw::new(numbers);
+    let sorted = |mut ids: Vec<ChunkId>| {
+        ids.sort_unstable();
+        ids
+    };
+    tell("hits", rate(|| draw.hits(WARM), |ids| found(index, ids))?);
+    tell("misses", rate(|| draw.misses(WARM), |ids| found(index, ids))?);
+    tell("sorted hits", rate(|| sorted(draw.hits(WARM)), |ids| found(index, ids))?);
+    tell("batched hits", rate(|| sorted(draw.hits(WARM)), |ids| there(index, ids))?);
+    tell("batched misses", rate(|| sorted(draw.misses(WARM)), |ids| there(index, ids))?);
+    Ok(())
+}
+
+/// How many of `ids` are there, in batches that are announced.
+fn there(index: &Index, ids: &[ChunkId]) -> Result<usize> {
+    let mut count = 0;
+    for batch in ids.chunks(BATCH) {
+        index.will_need(batch);
+        for id in batch {
+            count += usize::from(index.contains(*id)?);
+        }
+    }
+    Ok(count)
+}
+
+fn found(index: &Index, ids: &[ChunkId]) -> Result<usize> {
+    let mut copies = 0;
+    for id in ids {
+        copies += index.locations(*id)?.len();
+    }
+    Ok(copies)
+}
+
+/// The best rate, in millions per second. `look_up` finds all ids or none.
+pub(crate) fn rate(
+    draw: impl Fn() -> Vec<ChunkId>,
+    look_up: impl Fn(&[ChunkId]) -> Result<usize>,
+) -> Result<f64> {
+    let mut best = 0f64;
+    for _ in 0..RUNS {
+        let ids = draw();
+        let began = Instant::now();
+        let copies = look_up(&ids)?;
+        best = best.max(ids.len() as f64 / began.elapsed().as_secs_f64() / 1e6);
+        assert!(copies == 0 || copies == ids.len(), "{copies} copies of {} chunks", ids.len());
+    }
+    Ok(best)
+}
+
+/// Lookups in an index of which nothing is in memory: thousands per second, and page faults that
+/// waited for the medium for each.
+fn cold(ids: &[ChunkId], look_up: impl Fn(&[ChunkId]) -> Result<usize>) -> Result<()> {
+    let faults = major_faults();
+    let began = Instant::now();
+    let copies = look_up(ids)?;
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(copies == 0 || copies == ids.len());
+    tell("faults", (major_faults() - faults) as f64 / ids.len() as f64);
+    tell("rate", ids.len() as f64 / seconds / 1e3);
+    Ok(())
+}
+
+pub(crate) fn cold_hits(index: &Index, numbers: Numbers) -> Result<()> {
+    cold(&Draw::new(numbers).hits(COLD), |ids| found(index, ids))
+}
+
+pub(crate) fn cold_misses(index: &Index, numbers: Numbers) -> Result<()> {
+    cold(&Draw::new(numbers).misses(COLD), |ids| found(index, ids))
+}
+
+pub(crate) fn cold_batches(index: &Index, numbers: Numbers) -> Result<()> {
+    cold(&Draw::new(numbers).hits(COLD), |ids| there(index, ids))
+}

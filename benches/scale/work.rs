@@ -1,0 +1,142 @@
+//! What single processes do and measure.
+
+use std::ffi::OsStr;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use backstop::base::cancel::Cancel;
+use backstop::base::zone::Zone;
+use backstop::error::{Error, Result};
+use backstop::index::lookup::Index;
+use backstop::index::merge::merge;
+use backstop::monitor::Monitor;
+use backstop::point::PointSelector;
+use backstop::prune::forget::judge;
+use backstop::prune::retention::Policy;
+use backstop::prune::{PruneOptions, prune};
+use backstop::repo::{BackupSession, Environment, Repository};
+use backstop::store::DirStore;
+use backstop::vfs::{Access, Ino, Tree, TreeOptions};
+
+use crate::lookups::{self, Draw, rate};
+use crate::process::{MemoryWatch, tell};
+use crate::synthetic::Numbers;
+use crate::synthetic::points::first_chunk;
+
+const DEDUP_LOOKUPS: usize = 200_000;
+
+/// Does what `name` says, and tells the figures of it.
+pub(crate) fn run(name: &str, root: &Path, numbers: Numbers) -> Result<()> {
+    let watch = MemoryWatch::start();
+    let began = Instant::now();
+    let repo = open(root, Environment::default())?;
+    match name {
+        "open" => {
+            let _reader = repo.reader()?;
+            tell("ms", milliseconds(began));
+        }
+        "list" => assert_eq!(timed(|| repo.points())?.len() as u64, numbers.points),
+        "show" => {
+            timed(|| repo.find_point(&PointSelector::Latest { vm: "vm0".to_owned() }))?;
+        }
+        "forget" => {
+            let policy = Policy { last: NonZeroU32::new(7), ..Policy::new(Zone::UTC) };
+            timed(|| judge(&repo, &[], &policy))?;
+        }
+        "mount" => timed(|| mount(&repo))?,
+        "session" => timed(|| BackupSession::begin(&repo, "vm0"))?.abort()?,
+        "dedup" => dedup(&repo, numbers)?,
+        "lookups" | "lookups-merged" => lookups::warm(&repo.reader()?.index(), numbers)?,
+        "cold-hits" => lookups::cold_hits(&repo.reader()?.index(), numbers)?,
+        "cold-misses" => lookups::cold_misses(&repo.reader()?.index(), numbers)?,
+        "cold-batches" => lookups::cold_batches(&repo.reader()?.index(), numbers)?,
+        "prune" => plan_prune(root, numbers)?,
+        "merge" => merge_all(&repo)?,
+        _ => panic!("there is no work named {name}"),
+    }
+    watch.tell();
+    Ok(())
+}
+
+fn open(root: &Path, environment: Environment) -> Result<Repository> {
+    Repository::open(Arc::new(DirStore::open(root)?), environment)
+}
+
+fn milliseconds(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    let done = work()?;
+    tell("ms", milliseconds(began));
+    Ok(done)
+}
+
+/// What a mount does until the first byte of a disk, but for the kernel's part.
+fn mount(repo: &Repository) -> Result<()> {
+    let tree = Tree::new(repo.clone(), &TreeOptions::default())?;
+    let mut ino = Ino::ROOT;
+    for name in ["vms", "vm0"] {
+        ino = tree.lookup(ino, OsStr::new(name))?.ino;
+    }
+    let latest = tree.lookup(ino, OsStr::new("latest"))?.ino;
+    let point = tree.read_link(latest)?;
+    for name in [&*point, "disk.raw"] {
+        ino = tree.lookup(ino, OsStr::new(name))?.ino;
+    }
+    let handle = tree.open(ino, Access::Read)?;
+    tree.read(handle, 0, 4096, |bytes| assert_eq!(*bytes, first_chunk()[..4096]))
+}
+
+/// Whether chunks are there that a restore point may refer to, as a backup asks.
+fn dedup(repo: &Repository, numbers: Numbers) -> Result<()> {
+    let session = BackupSession::begin(repo, "vm0")?;
+    let draw = Draw::new(numbers);
+    let usable = |ids: &[_]| Ok(ids.iter().filter(|id| session.has_usable_copy(**id)).count());
+    tell("hits", rate(|| draw.hits(DEDUP_LOOKUPS), usable)?);
+    tell("misses", rate(|| draw.misses(DEDUP_LOOKUPS), usable)?);
+    session.abort()
+}
+
+/// Times the phases of a prune.
+#[derive(Default)]
+struct Phases(Mutex<Vec<(String, Instant)>>);
+
+impl Monitor for Phases {
+    fn phase(&self, name: &str, _total_bytes: Option<u64>) {
+        self.0.lock().expect("nobody panics").push((name.to_owned(), Instant::now()));
+    }
+
+    fn advance(&self, _bytes: u64) {}
+
+    fn problem(&self, problem: &Error) {
+        panic!("{}", problem.chain());
+    }
+}
+
+fn plan_prune(root: &Path, numbers: Numbers) -> Result<()> {
+    let phases = Arc::new(Phases::default());
+    let monitor = Arc::<Phases>::clone(&phases);
+    let repo = open(root, Environment { monitor, ..Environment::default() })?;
+    let wait = Duration::ZERO;
+    let options = PruneOptions { dry_run: true, wait, live_percent: 50, cancel: Cancel::default() };
+    let report = prune(&repo, &options)?;
+    assert_eq!(report.points, numbers.points);
+    phases.phase("end", None);
+    let phases = phases.0.lock().expect("nobody panics");
+    for pair in phases.windows(2) {
+        tell(&pair[0].0, (pair[1].1 - pair[0].1).as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
+fn merge_all(repo: &Repository) -> Result<()> {
+    let index = Index::load(&**repo.store(), repo.sealing(), repo.monitor())?;
+    let began = Instant::now();
+    merge(&**repo.store(), repo.sealing(), index.segments(), &Default::default())?;
+    tell("rate", index.entry_count() as f64 / began.elapsed().as_secs_f64() / 1e6);
+    Ok(())
+}
