@@ -9,6 +9,7 @@ mod memory;
 #[expect(dead_code, reason = "the pages' test uses the rest")]
 mod samples;
 
+use backstop::format::catalogue::Catalogue;
 use backstop::format::commit::Decision;
 use backstop::format::config::Config;
 use backstop::format::entry::EntryHead;
@@ -105,6 +106,7 @@ fn binary_samples() -> Vec<Vec<u8>> {
         samples::segment_footer().encode().to_vec(),
         samples::index_entries()[0].encode().to_vec(),
         samples::parity().encode(),
+        samples::catalogue(),
     ]
 }
 
@@ -142,6 +144,7 @@ fn bound_memory(bytes: &[u8]) {
     bound("pack", binary, &|| drop(checks::read_pack(bytes)));
     bound("map node", binary, &|| drop(MapNode::decode(bytes)));
     bound("parity", binary, &|| drop(Parity::decode(bytes)));
+    bound("catalogue", binary, &|| drop(Catalogue::decode(bytes)));
     let json = MEMORY_PER_JSON_BYTE;
     bound("config", json, &|| drop(Config::decode(bytes)));
     bound("session", json, &|| drop(SessionRecord::decode(bytes)));
@@ -186,6 +189,14 @@ proptest! {
     ) {
         let mut bytes = changed(binary_samples().swap_remove(sample), &changes);
         checks::reseal_pack(&mut bytes);
+        check_all(&bytes);
+        bound_memory(&bytes);
+    }
+
+    #[test]
+    fn changed_catalogues_under_a_right_checksum_are_refused_or_read_back(changes in changes()) {
+        let mut bytes = changed(samples::catalogue(), &changes);
+        checks::reseal_catalogue(&mut bytes);
         check_all(&bytes);
         bound_memory(&bytes);
     }

@@ -3,6 +3,8 @@
 #[path = "support/format_samples.rs"]
 mod samples;
 
+#[path = "format_pages/catalogue.rs"]
+mod catalogue;
 #[path = "format_pages/keys.rs"]
 mod keys;
 #[path = "format_pages/page.rs"]
@@ -20,8 +22,8 @@ use std::fmt::Debug;
 use backstop::base::hash::{ChainingValue, IdHasher, blake3_256};
 use backstop::base::id::{PackId, SegmentId, SessionId, SlotId};
 use backstop::base::limits::{
-    CHUNK_BYTES, DISK_BYTES_MAX, DISKS_PER_POINT_MAX, PACK_BYTES_MAX, SLICE_BYTES,
-    SMALL_OBJECT_BYTES_MAX,
+    CATALOGUE_BYTES_MAX, CATALOGUED_COMMIT_BYTES_MAX, CHUNK_BYTES, DISK_BYTES_MAX,
+    DISKS_PER_POINT_MAX, PACK_BYTES_MAX, SLICE_BYTES, SMALL_OBJECT_BYTES_MAX,
 };
 use backstop::base::units::ChunkGrid;
 use backstop::format::codec::{DecodeError, Field};
@@ -54,6 +56,8 @@ fn every_table_of_a_layout_lists_the_fields_of_the_code() {
         ("pack.md", "Table", pack::TABLE_FIELDS),
         ("pack.md", "Footer", pack::FOOTER_FIELDS),
         ("parity.md", "Object", format::parity::HEADER_FIELDS),
+        ("catalogue.md", "Header", format::catalogue::HEADER_FIELDS),
+        ("catalogue.md", "Row", format::catalogue::ROW_FIELDS),
         ("mapnode.md", "Node", mapnode::FIELDS),
         ("index.md", "Entry", segment::ENTRY_FIELDS),
         ("index.md", "Footer", segment::FOOTER_FIELDS),
@@ -81,6 +85,7 @@ fn every_magic_on_a_page_is_the_one_that_is_written() {
         ("pack.md", "Entry", &entry::ENTRY_MAGIC),
         ("pack.md", "Footer", footer),
         ("parity.md", "Object", &samples::parity().encode()),
+        ("catalogue.md", "Header", &samples::catalogue()),
         ("mapnode.md", "Node", &samples::root_map().encode()),
         ("index.md", "Footer", &samples::segment_footer().encode()),
     ] {
@@ -130,6 +135,9 @@ fn the_overview_lists_every_path() {
         segment.replace(&"ab".repeat(32), "<segment id>"),
         of_session(ObjectName::session(id)),
         of_session(ObjectName::commit(id)),
+        ObjectName::catalogue(samples::catalogue_id())
+            .to_string()
+            .replace(&samples::catalogue_id().to_string(), "<catalogue id>"),
         of_session(ObjectName::forgotten(id)),
         of_session(ObjectName::hold(id)),
         format!(
@@ -273,6 +281,7 @@ fn the_page_of_versions_names_the_versions_that_are_written() {
         ("small objects", version(envelope::FIELDS, &samples::config().encode())),
         ("pack", version(pack::HEADER_FIELDS, &samples::data_pack().0)),
         ("parity", version(format::parity::HEADER_FIELDS, &samples::parity().encode())),
+        ("catalogue", version(format::catalogue::HEADER_FIELDS, &samples::catalogue())),
         ("sealed object", version(sealed::FIELDS, &Page::load("sealing.md").hex("sealed-commit"))),
         ("map node", version(mapnode::FIELDS, &samples::root_map().encode())),
         ("index segment", version(segment::FOOTER_FIELDS, &samples::segment_footer().encode())),
@@ -299,6 +308,7 @@ fn the_vectors_of_binary_objects_are_what_the_code_writes() {
         assert_eq!(MapNode::decode(&nodes.hex(vector)), Ok(node), "{vector}");
     }
     assert_eq!(Page::load("index.md").hex("segment"), samples::segment());
+    assert_eq!(Page::load("catalogue.md").hex("catalogue"), samples::catalogue());
 }
 
 #[test]
@@ -412,6 +422,8 @@ fn the_limits_that_the_pages_tell_are_those_of_the_code() {
         ("pack.md", PACK_BYTES_MAX),
         ("pack.md", ENTRY_LEN_MAX),
         ("index.md", ENTRY_LEN_MAX),
+        ("catalogue.md", CATALOGUE_BYTES_MAX),
+        ("catalogue.md", CATALOGUED_COMMIT_BYTES_MAX),
     ] {
         let number = spaced(limit);
         assert!(Page::load(name).text().contains(&number), "{name} does not name {number}");

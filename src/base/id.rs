@@ -127,6 +127,10 @@ id!(
     SlotId, 16
 );
 id!(
+    /// One catalogue of commits.
+    CatalogueId, 16
+);
+id!(
     /// One session, and the restore point that it commits.
     SessionId, 16
 );
@@ -135,6 +139,14 @@ id!(
 pub type PointId = SessionId;
 
 impl RepoId {
+    /// A new id, from `chance`.
+    #[must_use]
+    pub fn random(chance: &dyn Chance) -> Self {
+        Self(chance.bytes())
+    }
+}
+
+impl CatalogueId {
     /// A new id, from `chance`.
     #[must_use]
     pub fn random(chance: &dyn Chance) -> Self {

@@ -28,6 +28,13 @@ pub const PACK_BYTES_MAX: usize = 64 << 20;
 pub const PACK_TARGET_BYTES: usize = 32 << 20;
 /// Largest small object (configuration, session, commit, ...) that a reader accepts, in bytes.
 pub const SMALL_OBJECT_BYTES_MAX: usize = 16 << 20;
+/// Commits up to this number are read one by one, and more are gathered in catalogues: so many
+/// small reads take no time that people notice.
+pub const FEW_COMMITS: usize = 64;
+/// Largest catalogue of commits, in bytes: what a reader holds at once. About 3,000 commits of VMs.
+pub const CATALOGUE_BYTES_MAX: usize = 4 << 20;
+/// Largest commit that is copied into a catalogue, in bytes.
+pub const CATALOGUED_COMMIT_BYTES_MAX: usize = CATALOGUE_BYTES_MAX / 4;
 /// Index entries that a session keeps in memory before it publishes a segment.
 pub const PENDING_ENTRIES_MAX: usize = 256 << 10;
 

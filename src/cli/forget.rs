@@ -193,7 +193,8 @@ fn pick(names: &[String], points: &[PointRecord]) -> crate::error::Result<Vec<Ju
 
 fn drop_all(repo: &Repository, judged: &[Judged]) -> Result<()> {
     for judged in judged.iter().filter(|judged| judged.reasons.is_empty()) {
-        match forget(repo, judged.point.id) {
+        let dropped = repo.confirm(&judged.point).and_then(|()| forget(repo, judged.point.id));
+        match dropped {
             // Somebody else dropped it meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             forgotten => forgotten.advise(

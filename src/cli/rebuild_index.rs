@@ -29,6 +29,7 @@ struct RebuildDocument<'a> {
 struct RebuiltDocument<'a> {
     packs: u64,
     entries: u64,
+    catalogued_commits: u64,
     torn_packs: &'a [PackId],
     unreadable_packs: &'a [PackId],
     replaced_segments: u64,
@@ -55,6 +56,7 @@ fn document(report: &RebuildReport) -> RebuildDocument<'_> {
     let rebuild = RebuiltDocument {
         packs: report.packs,
         entries: report.entries,
+        catalogued_commits: report.catalogued_commits,
         torn_packs: &report.torn_packs,
         unreadable_packs: &report.unreadable_packs,
         replaced_segments: report.replaced_segments,
@@ -71,6 +73,10 @@ fn text(report: &RebuildReport) -> String {
         count(report.packs, "pack"),
         report.duration_ms as f64 / 1000.0
     );
+    if report.catalogued_commits > 0 {
+        text +=
+            &format!("made catalogues of {} anew\n", count(report.catalogued_commits, "commit"));
+    }
     for (packs, what) in [
         (&report.torn_packs, "the table is damaged; what it named was looked for and decoded"),
         (&report.unreadable_packs, "nothing in it can be read"),

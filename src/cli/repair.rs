@@ -24,7 +24,7 @@ use crate::scrub::Finding;
 #[command(after_help = "\
 Heals:
   missing or damaged copies of the configuration and of key slots, missing directories
-  a damaged, incomplete or lost index
+  a damaged, incomplete or lost index, damaged catalogues of commits
   damaged packs: from parity, where the repository has it; otherwise what is good in them moves
     to new packs
   map nodes, from their second copy
@@ -108,6 +108,7 @@ enum ActionDocument<'a> {
     WriteParity { pack: String, problem: &'a str },
     ReplacePack { pack: String, problem: &'a str, saved: u64, saved_bytes: u64 },
     RebuildIndex { reasons: &'a [String] },
+    RebuildCatalogues { reasons: &'a [String] },
     CopyNodes { nodes: u64 },
 }
 
@@ -131,6 +132,7 @@ impl<'a> ActionDocument<'a> {
                 saved_bytes: *saved_bytes,
             },
             Action::RebuildIndex { reasons } => Self::RebuildIndex { reasons },
+            Action::RebuildCatalogues { reasons } => Self::RebuildCatalogues { reasons },
             Action::CopyNodes { nodes } => Self::CopyNodes { nodes: *nodes },
         }
     }

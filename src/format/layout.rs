@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::base::id::{PackId, SegmentId, SessionId, SlotId};
+use crate::base::id::{CatalogueId, PackId, SegmentId, SessionId, SlotId};
 
 /// A directory of the repository; every object lies in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,8 @@ pub enum Area {
     Sessions,
     /// `commit/<session id>`: how each session was decided; a restore point where it committed.
     Commits,
+    /// `catalogue/<catalogue id>`: copies of many commits in one object; derived, rebuildable.
+    Catalogues,
     /// `forget/<session id>`: restore points that are no more.
     Forgotten,
     /// `hold/<session id>`: restore points that are not to be dropped.
@@ -40,7 +42,7 @@ pub enum Area {
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Config,
         Self::Keys,
         Self::Packs,
@@ -48,6 +50,7 @@ impl Area {
         Self::Index,
         Self::Sessions,
         Self::Commits,
+        Self::Catalogues,
         Self::Forgotten,
         Self::Holds,
         Self::Condemned,
@@ -68,6 +71,7 @@ impl Area {
             Self::Index => "index",
             Self::Sessions => "sessions",
             Self::Commits => "commit",
+            Self::Catalogues => "catalogue",
             Self::Forgotten => "forget",
             Self::Holds => "hold",
             Self::Condemned => "gc",
@@ -128,6 +132,12 @@ impl ObjectName {
     #[must_use]
     pub fn commit(id: SessionId) -> Self {
         Self { area: Area::Commits, leaf: id.to_string() }
+    }
+
+    /// A catalogue of commits.
+    #[must_use]
+    pub fn catalogue(id: CatalogueId) -> Self {
+        Self { area: Area::Catalogues, leaf: id.to_string() }
     }
 
     /// The tombstone of a restore point.
@@ -218,6 +228,7 @@ impl ObjectName {
             Area::Packs | Area::Parity | Area::Index => leaf.parse::<PackId>().is_ok(),
             Area::Sessions
             | Area::Commits
+            | Area::Catalogues
             | Area::Forgotten
             | Area::Holds
             | Area::Damaged
@@ -267,6 +278,12 @@ impl ObjectName {
         (self.area == Area::Index).then(|| self.leaf.parse().ok()).flatten()
     }
 
+    /// The catalogue of commits, if this is one.
+    #[must_use]
+    pub fn catalogue_id(&self) -> Option<CatalogueId> {
+        (self.area == Area::Catalogues).then(|| self.leaf.parse().ok()).flatten()
+    }
+
     /// The session that the object belongs to, if it is one that a session names.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
@@ -281,6 +298,7 @@ impl ObjectName {
             | Area::Packs
             | Area::Parity
             | Area::Index
+            | Area::Catalogues
             | Area::Locks
             | Area::Quarantine => None,
         }

@@ -1,5 +1,6 @@
 //! Bytes to values and back, for every object of a repository. Pure: no I/O, no paths, no clock.
 
+pub mod catalogue;
 pub mod codec;
 pub mod commit;
 pub mod config;

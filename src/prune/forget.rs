@@ -79,9 +79,9 @@ pub fn forget(repo: &Repository, point: PointId) -> Result<()> {
 /// The restore points that [`undo`] may bring back, ordered by VM, then from the oldest to the
 /// newest. Commits that cannot be read are reported and left out.
 pub fn dropped(repo: &Repository) -> Result<Vec<PointRecord>> {
-    let (points, problems) = point::dropped_points(&**repo.store())?;
-    problems.iter().for_each(|problem| repo.monitor().problem(problem));
-    Ok(points.into_iter().map(|entry| entry.record).collect())
+    let points = repo.commits().dropped_points()?;
+    points.problems.iter().for_each(|problem| repo.monitor().problem(problem));
+    Ok(points.entries.into_iter().map(|entry| entry.record).collect())
 }
 
 /// Brings a restore point back that was dropped.

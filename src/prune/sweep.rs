@@ -17,7 +17,7 @@ use crate::prune::mark::{Live, mark};
 use crate::prune::report::PruneReport;
 use crate::prune::roots::{Roots, read_roots};
 use crate::prune::survey::Survey;
-use crate::repo::{Repository, condemned_lists, condemned_packs};
+use crate::repo::{Repository, condemned_lists, condemned_packs, gather_commits};
 
 /// Entries of the segments that are merged into one.
 const MERGED_ENTRIES_MAX: u64 = u32::MAX as u64;
@@ -83,7 +83,14 @@ impl<'a> Sweep<'a> {
         }
         store.barrier(Area::Packs)?;
         self.points.iter().try_for_each(|point| store.delete(&ObjectName::commit(*point)))?;
-        store.barrier(Area::Commits)
+        store.barrier(Area::Commits)?;
+        // What catalogues hold of commits that are gone only takes space.
+        if !self.points.is_empty()
+            && let Err(problem) = gather_commits(self.repo)
+        {
+            self.repo.monitor().problem(&problem);
+        }
+        Ok(())
     }
 
     /// The parity of the packs that go, and of packs that are gone. It goes first, durably: nothing

@@ -46,7 +46,8 @@ pub(super) fn action((name, problem): &(ObjectName, String)) -> Action {
     Action::SetAside { name: name.to_string(), problem: problem.clone() }
 }
 
-fn problem_of<'a>(findings: &'a [Finding], wanted: &ObjectName) -> Option<&'a str> {
+/// What a scrub found wrong with an object.
+pub(super) fn problem_of<'a>(findings: &'a [Finding], wanted: &ObjectName) -> Option<&'a str> {
     let wanted = wanted.to_string();
     findings.iter().find_map(|finding| match finding {
         Finding::Object { name, problem } if *name == wanted => Some(problem.as_str()),

@@ -66,6 +66,12 @@ pub enum Action {
         /// Why.
         reasons: Vec<String>,
     },
+    /// Catalogues of commits are moved to the quarantine, and made anew where there are many
+    /// commits.
+    RebuildCatalogues {
+        /// Why.
+        reasons: Vec<String>,
+    },
     /// Map nodes of which there is but one copy are stored once more.
     CopyNodes {
         /// How many.
@@ -100,6 +106,9 @@ impl fmt::Display for Action {
             ),
             Self::RebuildIndex { reasons } => {
                 write!(f, "make the index anew from the packs ({})", reasons.join("; "))
+            }
+            Self::RebuildCatalogues { reasons } => {
+                write!(f, "make catalogues anew from the commits ({})", reasons.join("; "))
             }
             Self::CopyNodes { nodes } => {
                 write!(f, "store {nodes} map nodes a second time")

@@ -9,7 +9,7 @@
 //! | 5 | make the index anew without the damaged packs | packs that the index does not name |
 //! | 6 | move the damaged packs to the quarantine | nothing points there |
 //! | 7 | store map nodes again of which one copy is left, and lost parity | nothing to undo |
-//! | 8 | move lists to the quarantine that are of no use any more | nothing is left to do |
+//! | 8 | move damaged catalogues, and lists of no use, to the quarantine | nothing is left to do |
 //!
 //! New packs are durable before the index names them, and the index names no damaged pack any more
 //! before the first of them moves: whoever reads meanwhile finds each chunk by the old index or,
@@ -29,7 +29,7 @@ use crate::repair::nodes::{copy_nodes, take_stock};
 use crate::repair::parity::{bring_back_packs, write_parity};
 use crate::repair::report::{Action, RepairReport};
 use crate::repair::salvage::{Examined, Salvage};
-use crate::repo::{Alone, Repository, rebuild_index_without};
+use crate::repo::{Alone, Repository, gather_commits, rebuild_index_without};
 use crate::scrub::{AffectedDisk, Finding, Named, ScrubLevel, ScrubOptions, Survey, survey};
 use crate::store::Store;
 
@@ -136,6 +136,7 @@ impl Run<'_> {
         self.copy_nodes(nodes)?;
         let actions = write_parity(self.repo, &survey, cancel, apply)?;
         actions.into_iter().for_each(|action| self.actions.push(action));
+        self.heal_catalogues(survey.findings())?;
         self.set_aside(&obsolete)?;
         if self.options.apply {
             return self.what_is_left(lost);
@@ -153,7 +154,28 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Step 8.
+    /// Step 8 for catalogues, which are then made anew where there are many commits.
+    fn heal_catalogues(&mut self, findings: &[Finding]) -> Result<()> {
+        let store = &**self.repo.store();
+        let mut reasons = Vec::new();
+        for name in store.list(Area::Catalogues)? {
+            let Some(problem) = lists::problem_of(findings, &name) else { continue };
+            reasons.push(format!("{name}: {problem}"));
+            if self.options.apply {
+                store.set_aside(&name)?;
+            }
+        }
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        if self.options.apply {
+            gather_commits(self.repo)?;
+        }
+        self.actions.push(Action::RebuildCatalogues { reasons });
+        Ok(())
+    }
+
+    /// The rest of step 8.
     fn set_aside(&mut self, obsolete: &[(ObjectName, String)]) -> Result<()> {
         for found in obsolete {
             if self.options.apply {
@@ -267,6 +289,7 @@ impl Run<'_> {
                 object == ObjectName::parity(*pack).to_string()
             }
             Action::RebuildIndex { .. } => object.starts_with(Area::Index.directory()),
+            Action::RebuildCatalogues { .. } => object.starts_with(Area::Catalogues.directory()),
             _ => false,
         })
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::base::chance::{Chance, SystemChance};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::limits::FEW_COMMITS;
 use crate::monitor::{Monitor, VoidMonitor};
 use crate::repo::TrustStore;
 
-/// Time, chance, an observer, and the name of this host.
+/// Time, chance, an observer, the name of this host, and when it pays to gather commits.
 #[derive(Clone)]
 pub struct Environment {
     /// Labels restore points. No safety decision reads it.
@@ -20,6 +21,8 @@ pub struct Environment {
     pub trust: Option<Arc<dyn TrustStore>>,
     /// This host, for people who wonder who holds a lock.
     pub host: String,
+    /// Commits up to this number are read one by one; more are gathered in catalogues.
+    pub few_commits: usize,
 }
 
 impl Default for Environment {
@@ -31,6 +34,7 @@ impl Default for Environment {
             monitor: Arc::new(VoidMonitor),
             trust: None,
             host: "localhost".to_owned(),
+            few_commits: FEW_COMMITS,
         }
     }
 }

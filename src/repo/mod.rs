@@ -2,6 +2,7 @@
 //! making derived data anew.
 
 mod alone;
+mod catalogue;
 mod claims;
 mod condemned;
 mod environment;
@@ -22,6 +23,7 @@ mod stats;
 mod trust;
 
 pub use alone::{Alone, check_not_repaired, is_pruned, lock_prunes};
+pub use catalogue::gather_commits;
 pub use condemned::{CondemnedList, condemned_lists, condemned_packs};
 pub use environment::Environment;
 pub use holder::VmHolder;

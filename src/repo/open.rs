@@ -12,7 +12,7 @@ use crate::format::commit::{DiskRecord, PointRecord};
 use crate::format::config::{CONFIG_COPIES, Config};
 use crate::format::layout::ObjectName;
 use crate::monitor::Monitor;
-use crate::point::{self, PointSelector};
+use crate::point::{self, Commits, PointEntry, PointSelector};
 use crate::repo::keys::{Wrap, clear_leftovers, write_slot};
 use crate::repo::room::stow_ballast;
 use crate::repo::{ChunkReader, Environment, TrustStore, keys, trust};
@@ -118,7 +118,7 @@ impl Repository {
         };
         let repo = Self { store, config, sealing, environment };
         if let Some(trust) = repo.trust() {
-            trust::check(&*repo.store, repo.id(), trust)?;
+            trust::check(&repo, trust)?;
         }
         Ok(repo)
     }
@@ -209,19 +209,51 @@ impl Repository {
     /// All restore points, ordered by VM, then from the oldest to the newest. Commits that cannot
     /// be read are reported and left out.
     pub fn points(&self) -> Result<Vec<PointRecord>> {
-        let (points, problems) = point::points(&*self.store)?;
-        for problem in &problems {
-            self.monitor().problem(problem);
-        }
-        if let Some(trust) = self.trust() {
-            trust::remember(&points, self.id(), trust)?;
-        }
-        Ok(points.into_iter().map(|entry| entry.record).collect())
+        let entries = self.entries(self.commits())?;
+        Ok(entries.into_iter().map(|entry| entry.record).collect())
     }
 
-    /// The restore point that `selector` names.
+    fn entries(&self, commits: Commits<'_>) -> Result<Vec<PointEntry>> {
+        let points = commits.points()?;
+        points.problems.iter().for_each(|problem| self.monitor().problem(problem));
+        if let Some(trust) = self.trust() {
+            trust::remember(&points.entries, self.id(), trust)?;
+        }
+        Ok(points.entries)
+    }
+
+    /// Its commits, those out of catalogues too.
+    #[must_use]
+    pub fn commits(&self) -> Commits<'_> {
+        Commits::catalogued(&*self.store, self.id(), self.environment.few_commits)
+    }
+
+    /// The restore point that `selector` names, as its commit says: a catalogue only helps to find
+    /// it.
     pub fn find_point(&self, selector: &PointSelector) -> Result<PointRecord> {
-        selector.pick(&self.points()?).cloned()
+        let entries = self.entries(self.commits())?;
+        let has_copies = entries.iter().any(|entry| entry.is_copy);
+        let picked = pick(selector, entries)?;
+        if !has_copies || self.confirm(&picked).is_ok() {
+            return Ok(picked);
+        }
+        // It is damaged, or was dropped just now, or the catalogue does not tell the truth.
+        pick(selector, self.entries(Commits::one_by_one(&*self.store))?)
+    }
+
+    /// Fails unless the commit of a restore point says of it what `point` does: that may have been
+    /// read from a catalogue, and whoever acts on a restore point goes by the commit.
+    /// [`ErrorKind::NotFound`] if there is no commit any more.
+    pub fn confirm(&self, point: &PointRecord) -> Result<()> {
+        let id = point.id;
+        let Some(commit) = point::decision(&*self.store, id)? else {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no restore point {id}")));
+        };
+        if commit.point().is_some_and(|commit| commit == *point) {
+            return Ok(());
+        }
+        let what = "the commit of a restore point says something else than a catalogue of commits";
+        Err(Error::corrupt(what).at(ObjectName::commit(id).to_string()))
     }
 
     /// A reader of chunks, with the index as it is now.
@@ -235,6 +267,11 @@ impl Repository {
         let nodes = Arc::clone(reader);
         DiskMap::new(ChunkGrid::new(disk.size_bytes), disk.map_root, nodes)
     }
+}
+
+fn pick(selector: &PointSelector, entries: Vec<PointEntry>) -> Result<PointRecord> {
+    let records: Vec<_> = entries.into_iter().map(|entry| entry.record).collect();
+    selector.pick(&records).cloned()
 }
 
 fn read_copy(store: &dyn Store, copy: u8) -> Result<Config> {

@@ -1,4 +1,4 @@
-//! Makes the index anew from the packs, which describe themselves.
+//! Makes the index anew from the packs, which describe themselves, and catalogues from the commits.
 //!
 //! | step | what | if the machine stops after it |
 //! |---|---|---|
@@ -6,7 +6,8 @@
 //! | 2 | list segments, then packs; read tables, scan torn packs | as 1 |
 //! | 3 | publish segments in batches | entries that are there twice |
 //! | 4 | publish the last one in place of what step 2 listed | old segments, ignored |
-//! | 5 | delete those | nothing is left to do |
+//! | 5 | delete those | as 2 |
+//! | 6 | make catalogues anew from the commits, delete the old ones | nothing is left to do |
 //!
 //! Segments are listed before packs, so whatever a listed segment names was there when packs were
 //! listed. Segments that come later are left alone. A prune that begins later waits for this
@@ -29,6 +30,7 @@ use crate::index::lookup::Index;
 use crate::index::merge::{merge, merge_due};
 use crate::pack;
 use crate::repo::alone::check_not_repaired;
+use crate::repo::catalogue::rebuild_catalogues;
 use crate::repo::session::read_unusable;
 use crate::repo::{Registration, Repository};
 
@@ -43,6 +45,8 @@ pub struct RebuildReport {
     pub torn_packs: Vec<PackId>,
     /// Packs in which nothing was found.
     pub unreadable_packs: Vec<PackId>,
+    /// Commits that new catalogues hold; none where there are only a few.
+    pub catalogued_commits: u64,
     /// Segments that were replaced and deleted.
     pub replaced_segments: u64,
     /// Whether the old segments were kept because the medium did not let all packs be read: they
@@ -52,7 +56,8 @@ pub struct RebuildReport {
     pub duration_ms: u64,
 }
 
-/// Makes the index anew. What it had from before is used for nothing, so it may be damaged or gone.
+/// Makes the index and the catalogues of commits anew. What they had from before is used for
+/// nothing, so it may be damaged or gone.
 ///
 /// Torn and unreadable packs are reported to the repository's monitor, too.
 ///
@@ -115,9 +120,12 @@ fn rebuild_in_batches(
         is_complete: true,
         report: RebuildReport::default(),
     };
-    let rebuilt = rebuild.run();
+    let rebuilt = rebuild.run().and_then(|()| match of_old {
+        Old::Delete => rebuild_catalogues(repo),
+        Old::SetAside { .. } => Ok(0),
+    });
     drop(registration);
-    rebuilt?;
+    rebuild.report.catalogued_commits = rebuilt?;
     rebuild.report.duration_ms = began.elapsed().as_millis() as u64;
     Ok(rebuild.report)
 }

@@ -37,14 +37,14 @@ use crate::format::mapnode::MapNode;
 use crate::format::session::SessionKind;
 use crate::monitor::Monitor;
 use crate::pack::{PackTotals, PackWriter};
-use crate::point::{self, PointEntry};
+use crate::point::{Commits, PointEntry, Points};
 use crate::repo::alone::check_not_repaired;
 use crate::repo::holder;
 use crate::repo::open::RELEASE;
 use crate::repo::registration::{describe, register};
 use crate::repo::room::{check_room, stow_ballast};
 use crate::repo::segments::{SessionIndex, Unusable};
-use crate::repo::{Repository, condemned_lists, condemned_packs, trust};
+use crate::repo::{Repository, condemned_lists, condemned_packs, gather_commits, trust};
 use crate::store::{Held, Published, Store};
 
 /// Buffers of packs of data that go round: one grows while others are published.
@@ -84,6 +84,8 @@ pub struct BackupSession {
     vm: String,
     time: UtcTime,
     points: Vec<PointEntry>,
+    /// Commits that were in no catalogue when the session began.
+    uncatalogued: usize,
     index: Arc<SessionIndex>,
     data: PackWriter,
     map: PackWriter,
@@ -109,9 +111,9 @@ impl BackupSession {
         }
         let unusable = read_unusable(repo)?;
         let index = Arc::new(SessionIndex::load(repo, unusable)?);
-        let (points, problems) = point::points(store)?;
-        problems.iter().for_each(|problem| repo.monitor().problem(problem));
-        let of_vm: Vec<_> = points.into_iter().filter(|point| point.record.vm == vm).collect();
+        let Points { entries, problems, uncatalogued } = repo.commits().points()?;
+        let (of_vm, more) = commits_of(store, vm, entries);
+        problems.iter().chain(&more).for_each(|problem| repo.monitor().problem(problem));
         let time = free_time(record.began, &of_vm);
         let sink = || Arc::<SessionIndex>::clone(&index);
         let data = repo.write_packs(EntryKind::Data, 1, DATA_BUFFERS, sink())?;
@@ -122,6 +124,7 @@ impl BackupSession {
             vm: vm.to_owned(),
             time,
             points: of_vm,
+            uncatalogued,
             index,
             data,
             map,
@@ -178,7 +181,7 @@ impl BackupSession {
         contents: PointContents,
         stats: impl FnOnce(u64) -> BackupStats,
     ) -> Result<PointRecord> {
-        let Self { repo, id, vm, time, points, index, data, map, .. } = self;
+        let Self { repo, id, vm, time, points, uncatalogued, index, data, map, .. } = self;
         let store = repo.store();
         let stored = publish_rest(data, map, &index)
             .and_then(|bytes| check_packs(&**store, &index.own_packs()).map(|()| bytes));
@@ -220,7 +223,9 @@ impl BackupSession {
             }
         }
         // The restore point exists: what fails from here on is only untidy.
+        let is_gathering_due = uncatalogued + 1 > repo.environment().few_commits;
         let ended = remember(&repo, &point, &decision)
+            .and_then(|()| if is_gathering_due { gather_commits(&repo) } else { Ok(()) })
             .and(store.delete(&ObjectName::session(id)))
             .and_then(|()| stow_ballast(&repo));
         if let Err(problem) = ended {
@@ -239,11 +244,28 @@ impl BackupSession {
     }
 }
 
+/// The restore points of a VM among `points`, as their commits say, and what is wrong with those:
+/// what a new one refers to or inherits from is read from no copy.
+fn commits_of(
+    store: &dyn Store,
+    vm: &str,
+    mut points: Vec<PointEntry>,
+) -> (Vec<PointEntry>, Vec<Error>) {
+    points.retain(|point| point.record.vm == vm);
+    if points.iter().all(|point| !point.is_copy) {
+        return (points, Vec::new());
+    }
+    let ids: Vec<_> = points.iter().map(|point| point.record.id).collect();
+    let mut read = Commits::one_by_one(store).points_of(&ids);
+    read.entries.retain(|point| point.record.vm == vm);
+    (read.entries, read.problems)
+}
+
 /// Has this host remember that it has seen the restore point.
 fn remember(repo: &Repository, point: &PointRecord, decision: &Decision) -> Result<()> {
     let Some(trust) = repo.trust() else { return Ok(()) };
     let commit_blake3 = ChunkId::from_bytes(blake3_256(&decision.encode()));
-    let entry = PointEntry { record: point.clone(), commit_blake3 };
+    let entry = PointEntry { record: point.clone(), commit_blake3, is_copy: false };
     trust::advance(&entry, repo.id(), trust)
 }
 

@@ -12,7 +12,8 @@ use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::ObjectName;
 use crate::format::lists::Forgotten;
-use crate::point::{self, PointEntry};
+use crate::point::{self, Commits, PointEntry};
+use crate::repo::Repository;
 use crate::store::Store;
 
 /// The newest restore point of a VM that was seen.
@@ -48,11 +49,11 @@ enum Shown {
 
 /// Fails with [`ErrorKind::Rollback`] if something that was seen is not there any more and nobody
 /// with the keys dropped it. Reads one commit for each VM.
-pub(super) fn check(store: &dyn Store, repo: RepoId, trust: &dyn TrustStore) -> Result<()> {
-    let seen = trust.load(repo)?;
+pub(super) fn check(repo: &Repository, trust: &dyn TrustStore) -> Result<()> {
+    let seen = trust.load(repo.id())?;
     let mut gone = Vec::new();
     for (vm, newest) in &seen {
-        if let Shown::Gone(what) = shown(store, newest)? {
+        if let Shown::Gone(what) = shown(&**repo.store(), newest)? {
             gone.push(format!("VM {vm:?}: {what}"));
         }
     }
@@ -60,8 +61,8 @@ pub(super) fn check(store: &dyn Store, repo: RepoId, trust: &dyn TrustStore) -> 
         return Ok(());
     }
     if trust.accepts_rollback() {
-        let (points, _problems) = point::points(store)?;
-        return trust.save(repo, &newest_of(&points));
+        let points = Commits::one_by_one(&**repo.store()).points()?;
+        return trust.save(repo.id(), &newest_of(&points.entries));
     }
     let what =
         format!("the repository shows an older state than this host has seen: {}", gone.join("; "));

@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::base::hash::blake3_256;
 use crate::base::id::{ChunkId, PackId, PointId, RepoId};
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalogue::Catalogue;
 use crate::format::codec::DecodeError;
 use crate::format::commit::PointRecord;
 use crate::format::config::{CONFIG_COPIES, Config};
@@ -14,7 +16,7 @@ use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::{Condemned, Damaged, DamagedCopy, Forgotten, Hold};
 use crate::format::sealed::SealedObject;
 use crate::format::session::SessionRecord;
-use crate::point;
+use crate::point::{self, Commits, PointEntry};
 use crate::repo::{KeySlots, Repository};
 use crate::scrub::report::{Finding, Named};
 use crate::store::Store;
@@ -67,6 +69,7 @@ pub(super) fn check_frames(
     for area in [
         Area::Sessions,
         Area::Commits,
+        Area::Catalogues,
         Area::Forgotten,
         Area::Holds,
         Area::Condemned,
@@ -166,27 +169,86 @@ impl Reader<'_> {
         let names = self.store.list(Area::Forgotten)?;
         forgotten.extend(names.iter().filter_map(ObjectName::session_id));
         self.count += commits.len() as u64;
-        let mut unreadable: HashSet<PointId> = HashSet::new();
-        for name in &commits {
-            if let Some(id) = name.session_id()
-                && let Err(error) = point::decision(self.store, id)
-            {
-                self.findings.push(Finding::object(name, &damage(error)?));
-                unreadable.insert(id);
-            }
-        }
-        // What cannot be read was found above.
-        let (points, _problems) = point::points(self.store)?;
+        let (points, unreadable) = self.check_commits(repo, &commits)?;
+        let names: HashSet<_> = names.iter().filter_map(ObjectName::session_id).collect();
+        let is_there = |point: &PointEntry| !names.contains(&point.record.id);
+        let points: Vec<_> = points.into_iter().filter(is_there).collect();
         let hashes = points.iter().map(|entry| (entry.record.id, entry.commit_blake3)).collect();
         let records: Vec<_> = points.into_iter().map(|entry| entry.record).collect();
-        unreadable.extend(forgotten);
+        forgotten.extend(unreadable);
         for point in &records {
-            if let Some(finding) = check_place(repo, point, &hashes, &unreadable) {
+            if let Some(finding) = check_place(repo, point, &hashes, &forgotten) {
                 self.findings.push(finding);
             }
         }
         Ok(records)
     }
+
+    /// Reads commits, each itself, and compares catalogues with them. The restore points, in order,
+    /// and the sessions whose commits cannot be read.
+    fn check_commits(
+        &mut self,
+        repo: &Repository,
+        names: &[ObjectName],
+    ) -> Result<(Vec<PointEntry>, Vec<PointId>)> {
+        let ids: Vec<_> = names.iter().filter_map(ObjectName::session_id).collect();
+        let mut points = Vec::new();
+        let mut hashes = HashMap::new();
+        let mut unreadable = Vec::new();
+        Commits::one_by_one(self.store).read(&ids, |id, read| match read {
+            Ok(Some(read)) => {
+                hashes.insert(id, read.commit_blake3);
+                points.extend(read.into_entry());
+            }
+            Ok(None) => {}
+            Err(error) => unreadable.push((id, error)),
+        });
+        let mut ids = Vec::new();
+        for (id, error) in unreadable {
+            self.findings.push(Finding::object(ObjectName::commit(id), &damage(error)?));
+            ids.push(id);
+        }
+        self.check_catalogues(repo, &hashes)?;
+        point::sort(&mut points);
+        Ok((points, ids))
+    }
+
+    /// Compares what catalogues hold with the commits of which these are the hashes. That one is of
+    /// a newer release is no damage, and it was told to whoever wanted to use it.
+    fn check_catalogues(
+        &mut self,
+        repo: &Repository,
+        hashes: &HashMap<PointId, ChunkId>,
+    ) -> Result<()> {
+        let mut problems = Vec::new();
+        point::each_catalogue(self.store, repo.id(), |name, catalogue| {
+            self.count += 1;
+            let problem = match catalogue {
+                Ok(catalogue) => differing(catalogue, hashes).map(|id| {
+                    let what = format!("it says something else of session {id} than its commit");
+                    Error::corrupt(what).at(name.to_string())
+                }),
+                Err(error) => Some(error),
+            };
+            problems.extend(problem.map(|problem| (name.clone(), problem)));
+            true
+        })?;
+        for (name, error) in problems {
+            if error.kind() != ErrorKind::Unsupported {
+                self.findings.push(Finding::object(&name, &damage(error)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A session of whose commit a catalogue does not hold the bytes, if there is one. Of commits that
+/// are gone or cannot be read, nothing can be said.
+fn differing(catalogue: &Catalogue<'_>, hashes: &HashMap<PointId, ChunkId>) -> Option<PointId> {
+    let differs = |(id, bytes): &&(PointId, &[u8])| {
+        hashes.get(id).is_some_and(|hash| *hash.as_bytes() != blake3_256(bytes))
+    };
+    catalogue.commits.iter().find(differs).map(|(id, _)| *id)
 }
 
 /// What is wrong with the place of a restore point among the others. That those of `explained` are

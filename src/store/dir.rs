@@ -97,12 +97,12 @@ impl DirStore {
         }
     }
 
-    /// Fails unless a repository is usable without `directory`. That of the index may be thrown
-    /// away, and of one of the 256 of packs it shows what was in it when that is needed. All of the
-    /// packs at once are rather on a medium that is not mounted.
+    /// Fails unless a repository is usable without `directory`. What is derived may be thrown away,
+    /// and of one of the 256 of packs it shows what was in it when that is needed. All of the packs
+    /// at once are rather on a medium that is not mounted.
     fn check_may_be_missing(&self, area: Area, directory: &Path) -> Result<()> {
         let needed = match area {
-            Area::Index | Area::Parity | Area::Quarantine => self.path(),
+            Area::Index | Area::Parity | Area::Catalogues | Area::Quarantine => self.path(),
             Area::Packs => directory.parent().unwrap_or(self.path()),
             _ => directory,
         };

@@ -221,7 +221,8 @@ impl Publisher {
 /// Whether the directory of an area is made when it is needed: it may be thrown away while it is
 /// empty, or a repository is older than the area.
 pub(super) fn is_made_on_demand(area: Area) -> bool {
-    matches!(area, Area::Keys | Area::Packs | Area::Parity | Area::Index | Area::Quarantine)
+    let derived = matches!(area, Area::Parity | Area::Index | Area::Catalogues);
+    derived || matches!(area, Area::Keys | Area::Packs | Area::Quarantine)
 }
 
 /// Makes a directory that only its owner may enter.

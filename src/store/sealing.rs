@@ -39,6 +39,7 @@ fn is_sealed(name: &ObjectName) -> bool {
     match name.area() {
         Area::Sessions
         | Area::Commits
+        | Area::Catalogues
         | Area::Forgotten
         | Area::Holds
         | Area::Condemned

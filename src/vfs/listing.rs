@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crate::base::id::PointId;
 use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::commit::{Decision, PointRecord};
+use crate::format::commit::PointRecord;
 use crate::point;
+use crate::point::ReadDecision;
 use crate::repo::Repository;
 use crate::vfs::names::safe_name;
 use crate::vfs::shown_point::ShownPoint;
@@ -30,7 +31,8 @@ pub(super) struct VmDirectory {
 
 /// Looks for restore points, at most once per interval.
 ///
-/// A look costs two listings and one read per commit that is new.
+/// A look costs two listings and one read per commit that is new; where many are new, the reads of
+/// the catalogues that hold them.
 pub(super) struct Listing {
     repo: Repository,
     interval: Duration,
@@ -123,13 +125,14 @@ impl Listing {
     /// Reads what earlier looks did not, and drops what is gone. Returns all that may be shown.
     fn read_new(&self, seen: &mut Seen) -> Result<Vec<PointId>> {
         let ids = point::candidates(&**self.repo.store())?;
-        for id in &ids {
-            if !seen.decided.contains_key(id)
-                && let Some(decided) = self.read(*id, &mut seen.reported)
-            {
-                seen.decided.insert(*id, decided);
+        let Seen { decided, reported, .. } = &mut *seen;
+        let new: Vec<_> = ids.iter().copied().filter(|id| !decided.contains_key(id)).collect();
+        let problems = self.repo.commits().read(&new, |id, read| {
+            if let Some(shown) = self.shown(id, read, reported) {
+                decided.insert(id, shown);
             }
-        }
+        });
+        problems.iter().for_each(|problem| self.repo.monitor().problem(problem));
         let kept: HashSet<_> = ids.iter().copied().collect();
         seen.decided.retain(|id, _| kept.contains(id));
         let mut points = self.points.write().unwrap_or_else(PoisonError::into_inner);
@@ -142,16 +145,17 @@ impl Listing {
     }
 
     /// How a session was decided; none if the next look must try again.
-    fn read(
+    fn shown(
         &self,
         id: PointId,
+        read: Result<Option<ReadDecision>>,
         reported: &mut HashSet<PointId>,
     ) -> Option<Option<Arc<ShownPoint>>> {
-        match point::decision(&**self.repo.store(), id) {
-            Ok(Some(Decision::Committed { point })) => {
-                Some(Some(Arc::new(ShownPoint::new(*point))))
+        match read {
+            Ok(Some(ReadDecision { decision, is_copy, .. })) => {
+                let point = decision.point();
+                Some(point.map(|point| Arc::new(ShownPoint::new(point, is_copy))))
             }
-            Ok(Some(Decision::Fenced | Decision::Aborted)) => Some(None),
             Ok(None) => None,
             Err(error) => {
                 // Damage stays. What the operating system failed may work the next time.

@@ -31,11 +31,13 @@ pub(super) struct ShownPoint {
     ovf_bytes: OnceLock<Option<u64>>,
     /// What tells a prune that somebody has a disk open.
     reading: Mutex<Weak<Registration>>,
+    /// Set once the commit itself is known to say what `record` does.
+    confirmed: OnceLock<()>,
 }
 
 impl ShownPoint {
-    /// Shows what a commit says.
-    pub(super) fn new(record: PointRecord) -> Self {
+    /// Shows what a commit says, or a copy of it in a catalogue.
+    pub(super) fn new(record: PointRecord, is_copy: bool) -> Self {
         // All but those of disks are names without that end, so that no two meet.
         let disks = record.disks.iter().map(|disk| format!("{}.raw", safe_name(&disk.name)));
         let configuration = record.configuration.iter().map(|_| CONFIGURATION_NAME.to_owned());
@@ -48,6 +50,7 @@ impl ShownPoint {
             json: OnceLock::new(),
             ovf_bytes: OnceLock::new(),
             reading: Mutex::default(),
+            confirmed: if is_copy { OnceLock::new() } else { OnceLock::from(()) },
         }
     }
 
@@ -81,6 +84,16 @@ impl ShownPoint {
             Some(known) => Ok(*known),
             None => read().map(|len| *self.ovf_bytes.get_or_init(|| len)),
         }
+    }
+
+    /// Fails unless the commit says what is shown. Whoever opens something of the restore point
+    /// asks for it, so that nothing is read by a catalogue alone.
+    pub(super) fn confirm(&self, repo: &Repository) -> Result<()> {
+        if self.confirmed.get().is_none() {
+            repo.confirm(&self.record)?;
+            let _again = self.confirmed.set(());
+        }
+        Ok(())
     }
 
     /// Keeps the restore point from being pruned as long as what is returned lives. Whoever opens a

@@ -125,7 +125,7 @@ impl Tree {
     pub fn open(&self, ino: Ino, access: Access) -> Result<HandleId> {
         let handle = match self.node(ino)? {
             Node::Disk(id, place) => {
-                let point = self.point(id)?;
+                let point = self.confirmed(id)?;
                 let map = self.map(&point, place)?;
                 let overlays = self.overlays.as_ref();
                 let overlay = overlays.map(|overlays| overlays.disk(&point.record, place));
@@ -140,9 +140,9 @@ impl Tree {
                 return Err(read_only());
             }
             Node::Stats => Handle::Text(self.stats()),
-            Node::Json(id) => Handle::Text(self.point(id)?.json()),
+            Node::Json(id) => Handle::Text(self.confirmed(id)?.json()),
             Node::Ovf(id) => {
-                let ovf = self.ovf(&self.point(id)?)?.ok_or_else(no_ovf)?;
+                let ovf = self.ovf(&self.confirmed(id)?)?.ok_or_else(no_ovf)?;
                 Handle::Text(ovf.into_bytes().into())
             }
             _ => return Err(Error::new(ErrorKind::Invalid, "this is no file")),
@@ -303,6 +303,15 @@ impl Tree {
 
     fn point(&self, id: PointId) -> Result<Arc<ShownPoint>> {
         self.listing.point(id).ok_or_else(|| not_found("the restore point was dropped"))
+    }
+
+    /// The same for whoever opens something of it.
+    fn confirmed(&self, id: PointId) -> Result<Arc<ShownPoint>> {
+        let point = self.point(id)?;
+        match point.confirm(&self.repo) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.told(error)),
+            confirmed => confirmed.map(|()| point),
+        }
     }
 
     fn map(&self, point: &ShownPoint, place: usize) -> Result<DiskMap> {

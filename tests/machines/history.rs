@@ -14,7 +14,7 @@ use backstop::ingest::{BackupOptions, back_up};
 use backstop::prune::forget::{dropped, forget, hold, release, undo};
 use backstop::prune::{PruneOptions, PruneReport, prune};
 use backstop::repair::repair;
-use backstop::repo::{Repository, rebuild_index};
+use backstop::repo::{Environment, Repository, rebuild_index};
 use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
 use backstop::store::Store;
 use backstop::store::testing::{MemoryStore, Omit, SeededChance};
@@ -83,6 +83,11 @@ struct Pruned {
     compacted_packs: u64,
 }
 
+/// A world in which commits are gathered in catalogues from the second restore point on.
+fn world(seed: u64) -> Environment {
+    Environment { few_commits: 1, ..environment(seed) }
+}
+
 impl History {
     /// Every other one has parity, and every other one begins with restore points of two chunks.
     pub(crate) fn new(seed: u64, omit: Omit) -> Self {
@@ -92,7 +97,7 @@ impl History {
             0 => crate::repo::create_repo,
             _ => crate::repo::create_repo_with_parity,
         };
-        let repo = create(Arc::new(store.clone()), environment(dice.next())).unwrap();
+        let repo = create(Arc::new(store.clone()), world(dice.next())).unwrap();
         let mut disks = VMS.map(|_| noise(2000 + dice.below(6000), dice.next()));
         if dice.below(2) == 0 {
             disks[0].resize(MIB, 0);
@@ -110,7 +115,7 @@ impl History {
 
     pub(crate) fn open(&self) -> result::Result<Repository, Broken> {
         let store: Arc<dyn Store> = Arc::new(self.store.clone());
-        let opened = crate::repo::open_repo(store, environment(self.dice.next()));
+        let opened = crate::repo::open_repo(store, world(self.dice.next()));
         opened.map_err(said("the repository does not open"))
     }
 

@@ -6,6 +6,7 @@ use backstop::base::hash::StreamHasher;
 use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId, SessionId};
 use backstop::base::units::SliceIndex;
 use backstop::crypto::Sealing;
+use backstop::format::catalogue::{CATALOGUE_HEADER_LEN, Catalogue, HEADER_FIELDS};
 use backstop::format::codec::{DecodeError, Field};
 use backstop::format::commit::Decision;
 use backstop::format::config::Config;
@@ -48,6 +49,7 @@ pub(crate) const BINARY: &[(&str, Check)] = &[
     ("parity", parity),
     ("segment footer", segment_footer),
     ("index entry", index_entry),
+    ("catalogue", catalogue),
 ];
 
 fn config(bytes: &[u8]) {
@@ -172,6 +174,11 @@ pub(crate) fn index_entry(bytes: &[u8]) {
     assert_eq!(entry.encode(), *bytes);
 }
 
+pub(crate) fn catalogue(bytes: &[u8]) {
+    let Ok(catalogue) = Catalogue::decode(bytes) else { return };
+    assert_eq!(catalogue.encode(), bytes);
+}
+
 /// Names of objects, ids and times: what parses is spelled in no other way.
 pub(crate) fn names(text: &str) {
     for area in Area::ALL {
@@ -232,6 +239,15 @@ pub(crate) fn reseal_pack(bytes: &mut [u8]) {
     put(footer, FOOTER_FIELDS, "table_offset", &place);
     put(footer, FOOTER_FIELDS, "entry_count", &count);
     put(footer, FOOTER_FIELDS, "checksum", &checksum);
+}
+
+/// Makes the checksum of a catalogue right for whatever it is over.
+pub(crate) fn reseal_catalogue(bytes: &mut [u8]) {
+    if bytes.len() < CATALOGUE_HEADER_LEN {
+        return;
+    }
+    let checksum = hash(&[&bytes[..48], &bytes[CATALOGUE_HEADER_LEN..]]);
+    put(bytes, HEADER_FIELDS, "checksum", &checksum);
 }
 
 fn put(out: &mut [u8], fields: &[Field], name: &str, bytes: &[u8]) {

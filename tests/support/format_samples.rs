@@ -6,10 +6,11 @@
 use backstop::base::chance::Chance;
 use backstop::base::clock::UtcTime;
 use backstop::base::hash::{IdHasher, blake3_256};
-use backstop::base::id::{ChunkId, PackId, RepoId, SegmentId, SessionId};
+use backstop::base::id::{CatalogueId, ChunkId, PackId, RepoId, SegmentId, SessionId};
 use backstop::base::limits::{CHUNK_BYTES, SLICE_BYTES};
 use backstop::base::secret::{Secret, SecretKey};
 use backstop::crypto::{Keyring, Sealing, SlotSecret, wrap_keyring};
+use backstop::format::catalogue::Catalogue;
 use backstop::format::commit::{BackupStats, Decision, DiskRecord, DiskSource};
 use backstop::format::commit::{PointRecord, Previous};
 use backstop::format::config::Config;
@@ -290,6 +291,17 @@ fn uuid(last: u32) -> String {
 }
 
 /// A restore point of a VM of an engine, which lacks a disk.
+/// A catalogue of a session that gave up and one that was fenced.
+pub(crate) fn catalogue() -> Vec<u8> {
+    let (fenced, aborted) = (Decision::Fenced.encode(), Decision::Aborted.encode());
+    let commits: Vec<(_, &[u8])> = vec![(previous_id(), &aborted), (session_id(), &fenced)];
+    Catalogue { id: catalogue_id(), repo: repo(), commits }.encode()
+}
+
+pub(crate) fn catalogue_id() -> CatalogueId {
+    CatalogueId::from_bytes(std::array::from_fn(|i| 0xc0 + i as u8))
+}
+
 pub(crate) fn committed_vm() -> Decision {
     let Decision::Committed { point } = committed() else { unreachable!("a restore point") };
     let source =

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backstop::error::Result;
-use backstop::repo::{Environment, Repository};
+use backstop::repo::{Environment, Repository, gather_commits};
 use backstop::store::{DirStore, Store};
 
 use ids::Ids;
@@ -51,6 +51,7 @@ pub(crate) fn make(root: &Path, numbers: Numbers) -> Result<Repository> {
         write_segment(&*store, repo.sealing(), ids, chunks)?;
     }
     points::write(&repo, root, numbers, ids)?;
+    gather_commits(&repo)?;
     Ok(repo)
 }
 
