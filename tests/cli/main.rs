@@ -3,6 +3,7 @@
 mod attach;
 mod attach_loop;
 mod backup_image;
+mod compare;
 mod concurrency;
 mod damage;
 mod eligibility;
