@@ -18,6 +18,8 @@ class Bench:
     def run(self, name):
         """Does one work in all rounds."""
         work = WORKS[name](self)
+        for program in self.programs:
+            work.prepare(program)
         for number in range(self.rounds):
             work.begin_round(number)
             # Nobody is always the first.
@@ -44,7 +46,7 @@ class Bench:
 
 
 class Work:
-    """One work: `begin` and `end` are outside the clock, `command` is inside."""
+    """One work: only `command` is inside the clock, once for each program in every round."""
 
     writes = False
 
@@ -55,11 +57,14 @@ class Work:
     def make_image(self, bench):
         return bench.image
 
+    def prepare(self, program):
+        fill(program, self.image)
+
     def begin_round(self, number):
         pass
 
     def begin(self, program):
-        fill(program, self.image)
+        pass
 
     def reads(self, program):
         return program.repository
@@ -68,13 +73,10 @@ class Work:
         pass
 
 
-class Fresh(Work):
-    """The first backup of an image."""
+class Backup(Work):
+    """One more backup of an image that did not change, read in full."""
 
     writes = True
-
-    def begin(self, program):
-        empty(program)
 
     def reads(self, program):
         return self.image
@@ -90,6 +92,16 @@ class Fresh(Work):
             expect(program, self.image)
 
 
+class Fresh(Backup):
+    """The first backup of an image."""
+
+    def prepare(self, program):
+        pass
+
+    def begin(self, program):
+        empty(program)
+
+
 class FreshNoise(Fresh):
     """The first backup of an image that cannot be compressed."""
 
@@ -97,28 +109,18 @@ class FreshNoise(Fresh):
         return images.noise(bench.scratch / "noise.raw", bench.image.stat().st_size * 2 // 3)
 
 
-class Again(Fresh):
-    """One more backup of an image that did not change, read in full."""
-
-    def begin(self, program):
-        fill(program, self.image)
-
-
-class Incremental(Fresh):
+class Incremental(Backup):
     """One more backup of an image in which a chunk of a hundred has changed, read in full."""
 
     def make_image(self, bench):
-        changing = images.copy(bench.image, bench.scratch / "changing.raw")
-        for program in bench.programs:
-            empty(program)
-            fill(program, changing)
-        return changing
+        return images.copy(bench.image, bench.scratch / "changing.raw")
+
+    def prepare(self, program):
+        empty(program)
+        super().prepare(program)
 
     def begin_round(self, number):
         images.change(self.image, number)
-
-    def begin(self, program):
-        pass
 
     def end(self, program):
         super().end(program)
@@ -154,7 +156,7 @@ class List(Work):
         return program.list(), os.devnull
 
 
-WORKS = {"fresh": Fresh, "noise": FreshNoise, "restore": Restore, "check": Check, "again": Again,
+WORKS = {"fresh": Fresh, "noise": FreshNoise, "restore": Restore, "check": Check, "again": Backup,
          "list": List, "incremental": Incremental}
 
 
