@@ -14,11 +14,12 @@ pub(crate) fn all(
     image: &Path,
     is_wanted: impl Fn(&str) -> bool,
 ) -> Vec<Box<dyn Contender>> {
-    let makers: [(&str, &str, Maker); 5] = [
+    let makers: [(&str, &str, Maker); 6] = [
         (RAW, "dd", Raw::make),
         (SQUASH, "mksquashfs", Squash::make),
         (QEMU, "qemu-storage-daemon", Qemu::make),
         (RESTIC, "restic", Restic::make),
+        (RUSTIC, "rustic", Rustic::make),
         (BORG, "borg", Borg::make),
     ];
     let mut all: Vec<Box<dyn Contender>> = Vec::new();
@@ -38,6 +39,7 @@ const RAW: &str = "raw file";
 const SQUASH: &str = "squashfs, zstd, 1 MiB";
 const QEMU: &str = "QEMU's export of a zstd qcow2";
 const RESTIC: &str = "restic";
+const RUSTIC: &str = "rustic";
 const BORG: &str = "borg";
 
 /// The file on the file system that it lies on. Its pages are dropped first.
@@ -170,6 +172,48 @@ impl Contender for Restic {
     }
 }
 
+/// In chunks of 1 MiB, like Backstop's.
+struct Rustic {
+    repository: PathBuf,
+    dir: PathBuf,
+    image: PathBuf,
+}
+
+impl Rustic {
+    fn make(scratch: &Path, image: &Path) -> Box<dyn Contender> {
+        let (repository, dir) = (scratch.join("rustic.repo"), scratch.join("rustic"));
+        fs::create_dir(&dir).expect("a directory");
+        let this = Self { repository, dir, image: image.to_owned() };
+        let cuts = ["--set-chunker", "fixed_size", "--set-chunk-size", "1MiB"];
+        run(this.command().arg("init").args(cuts).args(["--set-compression", "1"]));
+        run(this.command().arg("backup").arg(image));
+        Box::new(this)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("rustic");
+        command.env("RUSTIC_PASSWORD", "x").env("RUSTIC_NO_PROGRESS", "true");
+        command.env("RUSTIC_CACHE_DIR", self.dir.join("../rustic.cache"));
+        command.arg("--repository").arg(&self.repository);
+        command
+    }
+}
+
+impl Contender for Rustic {
+    fn name(&self) -> &str {
+        RUSTIC
+    }
+
+    fn run(&self, work: Work, plan: &Plan) -> Timed {
+        let mut command = self.command();
+        command.args(["mount", "--exclusive"]).arg(&self.dir).arg("latest");
+        let disk = below(&self.dir, &self.image);
+        let served = Served::start(command, &self.dir, &disk);
+        read_file(&served.disk, work, &plan.share(SLOW_SHARE), &[served.id()])
+    }
+}
+
+/// In chunks of 1 MiB and encrypted, as restic and rustic always are.
 struct Borg {
     repository: PathBuf,
     dir: PathBuf,
@@ -181,17 +225,18 @@ impl Borg {
         let (repository, dir) = (scratch.join("borg.repo"), scratch.join("borg"));
         fs::create_dir(&dir).expect("a directory");
         let this = Self { repository, dir, image: image.to_owned() };
-        run(this.command().args(["init", "--encryption=none"]).arg(&this.repository));
+        run(this.command().args(["init", "--encryption=repokey-blake2"]).arg(&this.repository));
         let mut archive = this.repository.clone().into_os_string();
         archive.push("::one");
-        run(this.command().args(["create", "--compression=zstd"]).arg(archive).arg(image));
+        let options = ["--compression=zstd,1", "--chunker-params=fixed,1048576"];
+        run(this.command().arg("create").args(options).arg(archive).arg(image));
         Box::new(this)
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new("borg");
         command.env("BORG_BASE_DIR", self.dir.join("../borg.home"));
-        command.env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
+        command.env("BORG_PASSPHRASE", "x");
         command
     }
 }
