@@ -138,8 +138,9 @@ fn a_restore_point_that_became_a_session_that_gave_up_is_missed_by_the_one_that_
     for decision in [Decision::Fenced, Decision::Aborted] {
         store.damage(&name, Damage::Replaced(Arc::from(decision.encode())));
         let report = check(&repo, ScrubLevel::List);
-        // And the catalogue of commits has another one.
-        assert!(report.findings.len() == 2 && is_named(&report, &name), "{report:?}");
+        // And the catalogue of commits has another one, where what is there opens at all.
+        let found = if crate::repo::is_encrypted() { 1 } else { 2 };
+        assert!(report.findings.len() == found && is_named(&report, &name), "{report:?}");
         store.heal();
     }
 }
