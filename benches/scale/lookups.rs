@@ -63,14 +63,15 @@ pub(crate) fn warm(index: &Index, numbers: Numbers) -> Result<()> {
     Ok(())
 }
 
-/// How many of `ids` are there, in batches that are announced.
+/// How many of `ids`, of which all or none are there, are there; in batches, as a prune marks.
 fn there(index: &Index, ids: &[ChunkId]) -> Result<usize> {
+    let mut marks = index.no_marks();
     let mut count = 0;
     for batch in ids.chunks(BATCH) {
-        index.will_need(batch);
-        for id in batch {
-            count += usize::from(index.contains(*id)?);
-        }
+        count += match index.mark_all(batch, &mut marks)? {
+            None => batch.len(),
+            Some(_) => 0,
+        };
     }
     Ok(count)
 }

@@ -47,6 +47,22 @@ impl Index {
         Ok(marked)
     }
 
+    /// The same for many chunks at once, best sorted. The first that the index has no entry of;
+    /// others are marked then.
+    pub fn mark_all(&self, chunks: &[ChunkId], marks: &mut Marks) -> Result<Option<ChunkId>> {
+        let mut is_there = vec![false; chunks.len()];
+        for (segment, words) in self.segments().iter().zip(&mut marks.segments) {
+            segment.numbers_of_all(chunks, |position, numbers| {
+                for number in numbers {
+                    is_there[position] = true;
+                    words[number as usize / 64] |= 1 << (number % 64);
+                }
+            })?;
+        }
+        let missing = is_there.iter().position(|is_there| !is_there);
+        Ok(missing.map(|position| chunks[position]))
+    }
+
     /// Whether `chunk` is marked.
     pub fn is_marked(&self, chunk: ChunkId, marks: &Marks) -> Result<bool> {
         for (segment, words) in self.segments().iter().zip(&marks.segments) {
@@ -86,6 +102,12 @@ mod tests {
         for (chunk, _) in first.iter().chain(&second) {
             assert_eq!(index.is_marked(*chunk, &marks).unwrap(), wanted.contains(chunk));
         }
-        assert_eq!(index.mark(draw.chunk(), &mut marks).unwrap(), Marked::Missing);
+        let missing = draw.chunk();
+        assert_eq!(index.mark(missing, &mut marks).unwrap(), Marked::Missing);
+        let mut at_once = index.no_marks();
+        assert_eq!(index.mark_all(&wanted, &mut at_once).unwrap(), None);
+        assert_eq!(at_once.segments, marks.segments);
+        let some = [wanted[0], missing, draw.chunk()];
+        assert_eq!(index.mark_all(&some, &mut at_once).unwrap(), Some(missing));
     }
 }

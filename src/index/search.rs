@@ -1,12 +1,19 @@
-//! Finds the first entry of a chunk.
+//! Finds the entries of a chunk.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::base::id::ChunkId;
 use crate::error::Result;
-use crate::format::segment::{FANOUT_PER_PAGE, INDEX_ENTRY_LEN, IndexEntry, bucket};
-use crate::index::page::Pages;
+use crate::format::segment::{
+    ENTRIES_PER_PAGE, FANOUT_PER_PAGE, INDEX_ENTRY_LEN, IndexEntry, bucket,
+};
+use crate::index::page::{BodyRef, Pages};
+
+/// Chunks that are looked up beside each other: as many as a node of a disk map names.
+const BATCH: usize = 256;
+const PER_PAGE: u32 = ENTRIES_PER_PAGE as u32;
+const FANOUT_LEN: usize = 4;
 
 /// What a search needs to know of a segment.
 pub(super) struct Search<'a> {
@@ -17,24 +24,60 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The number of the first entry whose chunk is not below `chunk`, and the number after the
-    /// last entry that can be one of `chunk`. They are equal if there is none.
-    pub(super) fn first(&self, chunk: ChunkId) -> Result<(u32, u32)> {
+    /// From the first entry whose chunk is not below `chunk` to after the last that can be one of
+    /// `chunk`. Empty if there is none.
+    pub(super) fn first(&self, chunk: ChunkId) -> Result<Range<u32>> {
         let bucket = self.bucket(chunk)?;
-        let end = bucket.end;
-        Ok((self.lower_bound(chunk, bucket)?, end))
+        let limit = bucket.end;
+        let mut entries = Entries { pages: self.pages, page: None };
+        Ok(self.lower_bound(&mut entries, chunk, bucket)?..limit)
     }
 
-    /// Says that the bucket of `chunk` will be asked for soon.
-    pub(super) fn will_need_fanout(&self, chunk: ChunkId) {
-        self.pages.will_need::<4>(self.fanout_page, bucket(chunk, self.fanout_bits));
+    /// The numbers of the entries of `chunk`.
+    pub(super) fn numbers(&self, chunk: ChunkId) -> Result<Range<u32>> {
+        let bucket = self.bucket(chunk)?;
+        self.numbers_in(chunk, bucket)
     }
 
-    /// Says that the entries where `chunk` should lie will be looked at soon. Reads the fan-out.
-    pub(super) fn will_need_entry(&self, chunk: ChunkId) {
-        let Ok(bucket) = self.bucket(chunk) else { return };
+    /// The same for many chunks, best sorted: calls `found` with the position of each and its
+    /// numbers, in order. What is not in memory comes from the medium at once and not one after
+    /// the other; what is comes to the processor while it works on others.
+    pub(super) fn numbers_of_all(
+        &self,
+        chunks: &[ChunkId],
+        mut found: impl FnMut(usize, Range<u32>),
+    ) -> Result<()> {
+        for (batch, first) in chunks.chunks(BATCH).zip((0..).step_by(BATCH)) {
+            batch.iter().for_each(|chunk| self.will_need_bucket(*chunk));
+            let mut buckets = [const { 0..0 }; BATCH];
+            for (chunk, bucket) in batch.iter().zip(&mut buckets) {
+                *bucket = self.bucket(*chunk)?;
+                self.will_need_guess(*chunk, bucket);
+            }
+            for ((chunk, bucket), position) in batch.iter().zip(buckets).zip(first..) {
+                found(position, self.numbers_in(*chunk, bucket)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that `chunks` will be looked up soon.
+    pub(super) fn will_need(&self, chunks: &[ChunkId]) {
+        chunks.iter().for_each(|chunk| self.will_need_bucket(*chunk));
+        for chunk in chunks {
+            if let Ok(bucket) = self.bucket(*chunk) {
+                self.will_need_guess(*chunk, &bucket);
+            }
+        }
+    }
+
+    fn will_need_bucket(&self, chunk: ChunkId) {
+        self.pages.will_need::<FANOUT_LEN>(self.fanout_page, bucket(chunk, self.fanout_bits));
+    }
+
+    fn will_need_guess(&self, chunk: ChunkId, bucket: &Range<u32>) {
         if !bucket.is_empty() {
-            let guess = self.guess(chunk, &bucket);
+            let guess = self.guess(chunk, bucket);
             self.pages.will_need::<INDEX_ENTRY_LEN>(0, u64::from(guess));
         }
     }
@@ -42,8 +85,7 @@ impl Search<'_> {
     /// The entries of the bucket of `chunk`; never beyond the last entry.
     fn bucket(&self, chunk: ChunkId) -> Result<Range<u32>> {
         let number = bucket(chunk, self.fanout_bits);
-        let start = self.fanout(number)?;
-        let end = self.fanout(number + 1)?;
+        let (start, end) = self.fanout(number)?;
         if start > end || end > self.entry_count {
             let what = "the fan-out of the index segment does not ascend";
             let page = self.fanout_page + number / FANOUT_PER_PAGE as u64;
@@ -52,23 +94,48 @@ impl Search<'_> {
         Ok(start..end)
     }
 
-    fn fanout(&self, number: u64) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.pages.record(self.fanout_page, number)?))
+    /// Number `number` of the fan-out, and the one after it.
+    fn fanout(&self, number: u64) -> Result<(u32, u32)> {
+        let body = self.pages.body(self.fanout_page + number / FANOUT_PER_PAGE as u64)?;
+        let (numbers, _) = body.as_chunks::<FANOUT_LEN>();
+        let slot = (number % FANOUT_PER_PAGE as u64) as usize;
+        let next = match numbers.get(slot + 1) {
+            Some(next) => *next,
+            None => self.pages.record(self.fanout_page, number + 1)?,
+        };
+        Ok((u32::from_le_bytes(numbers[slot]), u32::from_le_bytes(next)))
     }
 
-    /// Ids are spread evenly, so a guess by proportion is off by an entry or two; from there the
-    /// steps double. A bucket that somebody filled on purpose costs a logarithm, no more.
-    fn lower_bound(&self, chunk: ChunkId, bucket: Range<u32>) -> Result<u32> {
+    fn numbers_in(&self, chunk: ChunkId, bucket: Range<u32>) -> Result<Range<u32>> {
+        let mut entries = Entries { pages: self.pages, page: None };
+        let limit = bucket.end;
+        let first = self.lower_bound(&mut entries, chunk, bucket)?;
+        let mut end = first;
+        while end < limit && entries.chunk(end)? == chunk.as_bytes() {
+            end += 1;
+        }
+        Ok(first..end)
+    }
+
+    /// The first entry of a bucket that is not below `chunk`. Ids are spread evenly, so a guess by
+    /// proportion is off by an entry or two; from there the steps double. A bucket that somebody
+    /// filled on purpose costs a logarithm, no more.
+    fn lower_bound(
+        &self,
+        entries: &mut Entries<'_>,
+        chunk: ChunkId,
+        bucket: Range<u32>,
+    ) -> Result<u32> {
         if bucket.is_empty() {
             return Ok(bucket.start);
         }
         let guess = self.guess(chunk, &bucket);
-        let near = if self.is_below(guess, chunk)? {
-            self.climb(chunk, guess + 1..bucket.end)?
+        let near = if entries.is_below(guess, chunk)? {
+            entries.climb(chunk, guess + 1..bucket.end)?
         } else {
-            self.descend(chunk, bucket.start..guess)?
+            entries.descend(chunk, bucket.start..guess)?
         };
-        self.bisect(chunk, near)
+        entries.bisect(chunk, near)
     }
 
     /// Where `chunk` should lie in a bucket that is not empty.
@@ -77,9 +144,17 @@ impl Search<'_> {
         let len = u64::from(bucket.end - bucket.start);
         bucket.start + ((u128::from(in_bucket) * u128::from(len)) >> 64) as u32
     }
+}
 
+/// The entries of a segment, of which one page is at hand: a bucket lies in one or two.
+struct Entries<'a> {
+    pages: &'a Pages,
+    page: Option<(u32, BodyRef<'a>)>,
+}
+
+impl Entries<'_> {
     /// Narrows `range`, which may begin below `chunk`, from its start upwards.
-    fn climb(&self, chunk: ChunkId, mut range: Range<u32>) -> Result<Range<u32>> {
+    fn climb(&mut self, chunk: ChunkId, mut range: Range<u32>) -> Result<Range<u32>> {
         let mut step = 1;
         while range.end - range.start > step {
             let probe = range.start + step - 1;
@@ -93,7 +168,7 @@ impl Search<'_> {
     }
 
     /// Narrows `range`, which may end above `chunk`, from its end downwards.
-    fn descend(&self, chunk: ChunkId, mut range: Range<u32>) -> Result<Range<u32>> {
+    fn descend(&mut self, chunk: ChunkId, mut range: Range<u32>) -> Result<Range<u32>> {
         let mut step = 1;
         while range.end - range.start > step {
             let probe = range.end - step;
@@ -106,7 +181,7 @@ impl Search<'_> {
         Ok(range)
     }
 
-    fn bisect(&self, chunk: ChunkId, mut range: Range<u32>) -> Result<u32> {
+    fn bisect(&mut self, chunk: ChunkId, mut range: Range<u32>) -> Result<u32> {
         while !range.is_empty() {
             let middle = range.start + (range.end - range.start) / 2;
             if self.is_below(middle, chunk)? {
@@ -118,13 +193,26 @@ impl Search<'_> {
         Ok(range.start)
     }
 
-    fn is_below(&self, number: u32, chunk: ChunkId) -> Result<bool> {
-        let entry = self.pages.record::<INDEX_ENTRY_LEN>(0, u64::from(number))?;
-        let stored = IndexEntry::chunk_bytes(&entry);
+    fn is_below(&mut self, number: u32, chunk: ChunkId) -> Result<bool> {
+        let stored = self.chunk(number)?;
         // The first bytes nearly always decide, and comparing them as a number keeps the processor
         // from waiting for this entry before it asks the memory for the next.
         let heads = head(stored).cmp(&head(chunk.as_bytes()));
         Ok(heads.then_with(|| stored.cmp(chunk.as_bytes())) == Ordering::Less)
+    }
+
+    /// The chunk of an entry.
+    fn chunk(&mut self, number: u32) -> Result<&[u8]> {
+        let (page, slot) = (number / PER_PAGE, number % PER_PAGE);
+        if self.page.as_ref().is_none_or(|(at_hand, _)| *at_hand != page) {
+            self.page = None;
+        }
+        let body = match &mut self.page {
+            Some((_, body)) => body,
+            none => &mut none.insert((page, self.pages.body(page.into())?)).1,
+        };
+        let (entries, _) = body.as_chunks::<INDEX_ENTRY_LEN>();
+        Ok(IndexEntry::chunk_bytes(&entries[slot as usize]))
     }
 }
 

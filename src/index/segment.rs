@@ -1,6 +1,7 @@
 //! One segment: a sorted table of where chunks lie, mapped, and trusted only page by page.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::base::id::{ChunkId, PackId, SegmentId};
 use crate::crypto::Sealing;
@@ -80,40 +81,36 @@ impl Segment {
     ///
     /// What was appended before an error is right.
     pub fn find(&self, chunk: ChunkId, found: &mut Vec<Location>) -> Result<()> {
-        let (first, end) = self.search().first(chunk)?;
-        for number in first..end {
+        for number in self.search().first(chunk)? {
             let encoded = self.entry_bytes(number)?;
             if IndexEntry::chunk_bytes(&encoded) != chunk.as_bytes() {
                 break;
             }
-            let entry = self.entry(number)?;
+            let entry = self.decoded(number, &encoded)?;
             found.push(self.location(&entry)?);
         }
         Ok(())
     }
 
     /// The numbers of the entries of `chunk`.
-    pub(super) fn numbers(&self, chunk: ChunkId) -> Result<std::ops::Range<u32>> {
-        let (first, limit) = self.search().first(chunk)?;
-        let mut end = first;
-        while end < limit && IndexEntry::chunk_bytes(&self.entry_bytes(end)?) == chunk.as_bytes() {
-            end += 1;
-        }
-        Ok(first..end)
+    pub(super) fn numbers(&self, chunk: ChunkId) -> Result<Range<u32>> {
+        self.search().numbers(chunk)
+    }
+
+    /// The same for many chunks, as [`Search::numbers_of_all`] has it.
+    pub(super) fn numbers_of_all(
+        &self,
+        chunks: &[ChunkId],
+        found: impl FnMut(usize, Range<u32>),
+    ) -> Result<()> {
+        self.search().numbers_of_all(chunks, found)
     }
 
     /// Whether there is an entry of `chunk`.
     pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
-        let (first, end) = self.search().first(chunk)?;
-        Ok(first < end && IndexEntry::chunk_bytes(&self.entry_bytes(first)?) == chunk.as_bytes())
-    }
-
-    /// Says that `chunks` will be looked up soon, best sorted. Only advice: what is damaged shows
-    /// when it is looked up.
-    pub(super) fn will_need(&self, chunks: &[ChunkId]) {
-        let search = self.search();
-        chunks.iter().for_each(|chunk| search.will_need_fanout(*chunk));
-        chunks.iter().for_each(|chunk| search.will_need_entry(*chunk));
+        let mut numbers = self.search().first(chunk)?;
+        let Some(first) = numbers.next() else { return Ok(false) };
+        Ok(IndexEntry::chunk_bytes(&self.entry_bytes(first)?) == chunk.as_bytes())
     }
 
     /// The packs that the entries lie in. After an error the ids of other pages still come.
@@ -144,6 +141,12 @@ impl Segment {
             Ok(SegmentId::from_bytes(bytes))
         };
         (0..u64::from(self.footer.superseded_count)).map(id).collect()
+    }
+
+    /// Says that `chunks` will be looked up soon. Only advice: what is damaged shows when it is
+    /// looked up.
+    pub(super) fn will_need(&self, chunks: &[ChunkId]) {
+        self.search().will_need(chunks);
     }
 
     /// All entries in the order of their chunks. After the error of a damaged page those of the
@@ -185,7 +188,11 @@ impl Segment {
 
     /// Entry `number`, with a pack number that the segment has a pack for.
     pub(super) fn entry(&self, number: u32) -> Result<IndexEntry> {
-        let entry = IndexEntry::decode(&self.entry_bytes(number)?)
+        self.decoded(number, &self.entry_bytes(number)?)
+    }
+
+    fn decoded(&self, number: u32, encoded: &[u8; INDEX_ENTRY_LEN]) -> Result<IndexEntry> {
+        let entry = IndexEntry::decode(encoded)
             .map_err(|error| error.in_object(self.pages.name()).at_byte(page_offset(number)))?;
         if entry.pack_number >= self.footer.pack_count {
             let what = "an entry of the index segment lies in a pack that it does not name";

@@ -167,16 +167,23 @@ struct Proof<'a> {
 }
 
 impl Visitor for Proof<'_> {
-    fn expect(&self, ids: &[ChunkId]) {
-        self.index.will_need(ids);
+    fn expect(&self, nodes: &[ChunkId]) {
+        self.index.will_need(nodes);
     }
 
     fn node(&mut self, node: ChunkId) -> Result<bool> {
-        self.chunk(node)?;
+        self.chunks(&[node])?;
         Ok(self.seen.insert(node))
     }
 
-    fn chunk(&mut self, chunk: ChunkId) -> Result<()> {
+    fn chunks(&mut self, chunks: &[ChunkId]) -> Result<()> {
+        self.index.will_need(chunks);
+        chunks.iter().try_for_each(|chunk| self.chunk(*chunk))
+    }
+}
+
+impl Proof<'_> {
+    fn chunk(&self, chunk: ChunkId) -> Result<()> {
         let copies = self.index.locations(chunk)?;
         if copies.is_empty() {
             return Err(Error::corrupt("the index knows no copy of the chunk").chunk(chunk));

@@ -70,24 +70,23 @@ struct Marker<'a> {
 }
 
 impl Visitor for Marker<'_> {
-    fn expect(&self, ids: &[ChunkId]) {
-        self.index.will_need(ids);
+    fn expect(&self, nodes: &[ChunkId]) {
+        self.index.will_need(nodes);
     }
 
     fn node(&mut self, node: ChunkId) -> Result<bool> {
         if self.cancel.is_requested() {
             return Err(Error::new(ErrorKind::Cancelled, "the prune was interrupted"));
         }
-        self.chunk(node)?;
+        self.chunks(&[node])?;
         Ok(self.index.mark(node, &mut self.walked)? == Marked::New)
     }
 
-    fn chunk(&mut self, chunk: ChunkId) -> Result<()> {
-        match self.index.mark(chunk, &mut self.marks)? {
-            Marked::New | Marked::Again => Ok(()),
-            Marked::Missing => {
-                let what = "the index knows no copy of the chunk";
-                Err(Error::corrupt(what).chunk(chunk))
+    fn chunks(&mut self, chunks: &[ChunkId]) -> Result<()> {
+        match self.index.mark_all(chunks, &mut self.marks)? {
+            None => Ok(()),
+            Some(missing) => {
+                Err(Error::corrupt("the index knows no copy of the chunk").chunk(missing))
             }
         }
     }

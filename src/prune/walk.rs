@@ -15,12 +15,12 @@ const NODES_KEPT: usize = 2048;
 
 /// Told of what a walk meets.
 pub(super) trait Visitor {
-    /// These nodes or chunks come next.
-    fn expect(&self, ids: &[ChunkId]);
+    /// These nodes come next.
+    fn expect(&self, nodes: &[ChunkId]);
     /// A node of a map. Whether it is new; what lies under one that is not is passed over.
     fn node(&mut self, node: ChunkId) -> Result<bool>;
-    /// A chunk of a disk. One that a map before had in the same place may be left out.
-    fn chunk(&mut self, chunk: ChunkId) -> Result<()>;
+    /// Chunks of a disk. Those that a map before had in the same places may be left out.
+    fn chunks(&mut self, chunks: &[ChunkId]) -> Result<()>;
 }
 
 /// Visits maps, best those of one disk one after the other: two nodes that follow each other in one
@@ -72,13 +72,15 @@ impl<'a> Walk<'a> {
         let is_new = |slot, id| before.as_ref().is_none_or(|node| node.child(slot) != Some(id));
         let (slots, ids): (Vec<_>, Vec<_>) =
             node.present().filter(|(slot, id)| is_new(*slot, *id)).unzip();
-        self.visitor.expect(&ids);
-        for (slot, id) in slots.into_iter().zip(ids) {
-            if place.level == 0 {
-                self.visitor.chunk(id)?;
-            } else if self.visitor.node(id)? {
-                let first = place.first + slot as u64 * span;
-                self.node(Place { id, level: place.level - 1, first }, grid, true)?;
+        if place.level == 0 {
+            self.visitor.chunks(&ids)?;
+        } else {
+            self.visitor.expect(&ids);
+            for (slot, id) in slots.into_iter().zip(ids) {
+                if self.visitor.node(id)? {
+                    let first = place.first + slot as u64 * span;
+                    self.node(Place { id, level: place.level - 1, first }, grid, true)?;
+                }
             }
         }
         self.last.put((place.level, place.first), node, 1);
