@@ -48,10 +48,20 @@ impl Index {
         Ok(Self { sealing: self.sealing.clone(), segments: loaded.segments, damaged })
     }
 
+    /// Has the processor fetch from all segments at once what a lookup of `chunk` will look at, if
+    /// it is in memory: one after the other, each segment would wait for it anew.
+    fn touch(&self, chunk: ChunkId) {
+        if self.segments.len() > 1 {
+            self.segments.iter().for_each(|segment| segment.search().touch_bucket(chunk));
+            self.segments.iter().for_each(|segment| segment.search().touch_guess(chunk));
+        }
+    }
+
     /// Every stored copy of `chunk`, each once; nothing if the index has none.
     ///
     /// Fails only where no copy was found and a segment that might have one is damaged.
     pub fn locations(&self, chunk: ChunkId) -> Result<Vec<Location>> {
+        self.touch(chunk);
         let mut found = Vec::new();
         let mut failure = None;
         for segment in &self.segments {
@@ -76,27 +86,35 @@ impl Index {
         self.segments.iter().for_each(|segment| segment.will_need(chunks));
     }
 
-    /// Whether there is a copy of `chunk` that `is_usable`. Looks no further than that. Fails as
-    /// [`Index::locations`] does.
-    pub fn has_copy(&self, chunk: ChunkId, is_usable: impl Fn(&Location) -> bool) -> Result<bool> {
+    /// Hands the copies of `chunk` to `take`, each once, until it returns something. Looks no
+    /// further than that, the largest segment first; fails as [`Index::locations`] does.
+    pub fn find_copy<T>(
+        &self,
+        chunk: ChunkId,
+        mut take: impl FnMut(&Location) -> Option<T>,
+    ) -> Result<Option<T>> {
+        self.touch(chunk);
         let (mut found, mut failure) = (Vec::new(), None);
         for segment in &self.segments {
-            let begin = found.len();
+            let known = found.len();
             if let Err(error) = segment.find(chunk, &mut found) {
                 failure.get_or_insert(error);
             }
-            if found[begin..].iter().any(&is_usable) {
-                return Ok(true);
+            let (known, new) = found.split_at(known);
+            let mut new = new.iter().filter(|copy| !known.contains(copy));
+            if let Some(taken) = new.find_map(&mut take) {
+                return Ok(Some(taken));
             }
         }
         match failure {
             Some(error) if found.is_empty() => Err(error.chunk(chunk)),
-            _ => Ok(false),
+            _ => Ok(None),
         }
     }
 
     /// Whether the index has a copy of `chunk`. Fails as [`Index::locations`] does.
     pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
+        self.touch(chunk);
         let mut failure: Option<Error> = None;
         for segment in &self.segments {
             match segment.contains(chunk) {

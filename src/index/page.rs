@@ -21,6 +21,9 @@ const PAGES_REMEMBERED: usize = 256;
 /// asks for at once to the device's largest request.
 const PAGES_AHEAD: u64 = 64;
 
+/// Pages of a table that come with the first of them that is used: 512 KiB.
+const PAGES_AROUND: u64 = 128;
+
 /// The part of a page that holds records.
 pub(super) type PageBody = [u8; PAGE_BODY_LEN];
 
@@ -31,6 +34,8 @@ pub(super) type PageBody = [u8; PAGE_BODY_LEN];
 pub(super) struct Pages {
     bytes: ObjectBytes,
     name: ObjectName,
+    /// The first page that is no longer one of entries.
+    tables: u64,
     /// One bit per page: whether it was found to be what was written.
     proven: Box<[AtomicU64]>,
     proof: Proof,
@@ -76,7 +81,7 @@ impl Pages {
         }
         let count = bytes.len() / PAGE_LEN;
         let proven = slots(count.div_ceil(64));
-        let mut pages = Self { bytes, name, proven, proof: Proof::Checks };
+        let mut pages = Self { bytes, name, tables: u64::MAX, proven, proof: Proof::Checks };
         let last = count as u64 - 1;
         let (body, tag) = pages.stored(last)?;
         let seal = sealing.segment_seal(body).map_err(|error| error.in_object(&pages.name));
@@ -89,6 +94,7 @@ impl Pages {
         }
         let footer = SegmentFooter::decode(body, pages.len_bytes())
             .map_err(|error| error.in_object(&pages.name))?;
+        [pages.tables, ..] = footer.section_pages();
         if let Some(seal) = seal? {
             let seal = Box::new(seal);
             pages.proof = Proof::Tags { seal, opened: slots(count.min(PAGES_REMEMBERED)) };
@@ -150,21 +156,23 @@ impl Pages {
         self.proven[(page / 64) as usize].fetch_or(1 << (page % 64), Ordering::Relaxed);
     }
 
-    /// Says that record `number` of a section, as in [`Pages::record`], will be read soon. A page
-    /// that was never used comes from the medium beside others; of one that was, the record comes
-    /// from memory to the processor.
-    pub(super) fn will_need<const N: usize>(&self, first_page: u64, number: u64) {
-        let per_page = (PAGE_BODY_LEN / N) as u64;
-        let page = first_page + number / per_page;
-        if page >= self.page_count() {
-            return;
-        }
-        let start = page as usize * PAGE_LEN;
-        if self.is_proven(page) {
-            let at = start + (number % per_page) as usize * N;
+    /// Has record `number` of a section, as in [`Pages::record`], come from memory to the
+    /// processor, if its page was used before. Whether it was.
+    pub(super) fn touch<const N: usize>(&self, first_page: u64, number: u64) -> bool {
+        let (page, slot) = place::<N>(first_page, number);
+        let is_near = page < self.page_count() && self.is_proven(page);
+        if is_near {
+            let at = page as usize * PAGE_LEN + slot * N;
             std::hint::black_box(self.bytes[at] ^ self.bytes[at + N - 1]);
-        } else {
-            self.bytes.will_need(start..start + PAGE_LEN);
+        }
+        is_near
+    }
+
+    /// Says that record `number` of a section will be read soon: its page comes from the medium
+    /// beside others, or the record to the processor.
+    pub(super) fn will_need<const N: usize>(&self, first_page: u64, number: u64) {
+        if !self.touch::<N>(first_page, number) {
+            self.fetch(place::<N>(first_page, number).0);
         }
     }
 
@@ -189,16 +197,31 @@ impl Pages {
             let (body, check) = stored.split_first_chunk()?;
             Some((body, check.try_into().ok()?))
         });
-        split.ok_or_else(|| self.damaged("the index segment has no such page", page))
+        let stored =
+            split.ok_or_else(|| self.damaged("the index segment has no such page", page))?;
+        if page >= self.tables && !self.is_proven(page) {
+            self.fetch(page);
+        }
+        Ok(stored)
+    }
+
+    /// Has a page come from the medium. Tables are small beside the entries and are asked at every
+    /// lookup: their pages bring their neighbours, so that soon only entries are waited for.
+    fn fetch(&self, page: u64) {
+        let (first, count) = match page < self.tables {
+            true => (page, 1),
+            false => (page - page % PAGES_AROUND, PAGES_AROUND),
+        };
+        let bytes = |pages: u64| (pages as usize).saturating_mul(PAGE_LEN);
+        self.bytes.will_need(bytes(first)..bytes(first + count));
     }
 
     /// Record `number` of the section of records of `N` bytes that begins at `first_page`.
     pub(super) fn record<const N: usize>(&self, first_page: u64, number: u64) -> Result<[u8; N]> {
-        let per_page = (PAGE_BODY_LEN / N) as u64;
-        let body = self.body(first_page + number / per_page)?;
+        let (page, slot) = place::<N>(first_page, number);
+        let body = self.body(page)?;
         let (records, _) = body.as_chunks::<N>();
-        // There are `per_page` of them.
-        Ok(records[(number % per_page) as usize])
+        Ok(records[slot])
     }
 
     /// An error about a page, with its place in the object.
@@ -222,6 +245,12 @@ impl Pages {
     pub(super) fn checked_count(&self) -> u32 {
         self.proven.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
     }
+}
+
+/// The page of record `number` of a section, and its number there.
+fn place<const N: usize>(first_page: u64, number: u64) -> (u64, usize) {
+    let per_page = (PAGE_BODY_LEN / N) as u64;
+    (first_page + number / per_page, (number % per_page) as usize)
 }
 
 const PAGE_DAMAGED: &str = "a page of the index segment is damaged";

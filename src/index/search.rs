@@ -71,6 +71,23 @@ impl Search<'_> {
         }
     }
 
+    /// Has the processor fetch the bucket of `chunk`, where that is in memory.
+    pub(super) fn touch_bucket(&self, chunk: ChunkId) {
+        self.pages.touch::<FANOUT_LEN>(self.fanout_page, bucket(chunk, self.fanout_bits));
+    }
+
+    /// Has the processor fetch the entries where `chunk` should lie, if all that is in memory.
+    pub(super) fn touch_guess(&self, chunk: ChunkId) {
+        let number = bucket(chunk, self.fanout_bits);
+        if self.pages.touch::<FANOUT_LEN>(self.fanout_page, number)
+            && let Ok(bucket) = self.bucket(chunk)
+            && !bucket.is_empty()
+        {
+            let guess = self.guess(chunk, &bucket);
+            self.pages.touch::<INDEX_ENTRY_LEN>(0, u64::from(guess));
+        }
+    }
+
     fn will_need_bucket(&self, chunk: ChunkId) {
         self.pages.will_need::<FANOUT_LEN>(self.fanout_page, bucket(chunk, self.fanout_bits));
     }

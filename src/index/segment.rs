@@ -177,7 +177,7 @@ impl Segment {
         self.pages.walked_to(u64::from(number) / ENTRIES_PER_PAGE as u64);
     }
 
-    fn search(&self) -> Search<'_> {
+    pub(super) fn search(&self) -> Search<'_> {
         Search {
             pages: &self.pages,
             fanout_page: self.sections.fanout,

@@ -105,19 +105,20 @@ impl ChunkReader {
         read: &mut impl FnMut(&mut Workspace, &Location) -> Result<T>,
     ) -> Result<T> {
         let mut failure = None;
-        for location in index.locations(chunk)? {
-            match read(work, &location) {
-                Ok(value) => return Ok(value),
-                Err(error) => {
-                    let name = ObjectName::pack(location.pack).to_string();
-                    let error = error.at(name).at_byte(location.offset.into());
-                    failure = Some(worse(failure, error));
-                }
+        let read = index.find_copy(chunk, |location| match read(work, location) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let name = ObjectName::pack(location.pack).to_string();
+                let error = error.at(name).at_byte(location.offset.into());
+                failure = Some(worse(failure.take(), error));
+                None
             }
-        }
-        Err(failure.unwrap_or_else(|| {
-            Error::new(ErrorKind::NotFound, "the index does not know the chunk").chunk(chunk)
-        }))
+        })?;
+        read.ok_or_else(|| {
+            failure.unwrap_or_else(|| {
+                Error::new(ErrorKind::NotFound, "the index does not know the chunk").chunk(chunk)
+            })
+        })
     }
 
     /// Reads the index again, as other sessions have left it.

@@ -74,11 +74,9 @@ impl SessionIndex {
     /// Whether the index shows a copy that may be referred to. A damaged page may hide one; to
     /// store the chunk again is always right.
     pub(super) fn has_usable_copy(&self, chunk: ChunkId) -> bool {
-        let found = self.index().has_copy(chunk, |location| self.is_usable(location, chunk));
-        found.unwrap_or_else(|problem| {
-            self.report_once(&problem);
-            false
-        })
+        let usable = |location: &Location| self.is_usable(location, chunk).then_some(());
+        let found = self.index().find_copy(chunk, usable);
+        found.inspect_err(|problem| self.report_once(problem)).is_ok_and(|found| found.is_some())
     }
 
     /// One damaged page is met by many chunks.

@@ -48,20 +48,28 @@ fn an_index_gives_the_copies_of_all_segments_each_once() {
 }
 
 #[test]
-fn a_copy_that_may_be_used_is_found_in_whichever_segment_it_lies() {
+fn copies_are_handed_over_each_once_until_one_is_taken_in_whichever_segment_it_lies() {
     let (store, draw) = (MemoryStore::new(), Draw::new(5));
     let (chunk, copies) = (draw.chunk(), [draw.location(), draw.location(), draw.location()]);
     let others = draw.entries(100);
     for copy in copies {
-        publish(&store, &[&others[..], &[(chunk, copy)]].concat());
+        publish(&store, &[&others[..], &[(chunk, copies[0]), (chunk, copy)]].concat());
     }
     let index = Index::load(&store, &plain(), &VoidMonitor).unwrap();
     index.will_need(&[chunk, draw.chunk()]);
-    for copy in copies {
-        assert!(index.has_copy(chunk, |one| *one == copy).unwrap());
+    for wanted in copies {
+        let taken = index.find_copy(chunk, |copy| (*copy == wanted).then_some(*copy));
+        assert_eq!(taken.unwrap(), Some(wanted));
     }
-    assert!(!index.has_copy(chunk, |one| !copies.contains(one)).unwrap());
-    assert!(!index.has_copy(draw.chunk(), |_| true).unwrap());
+    let mut seen = Vec::new();
+    let taken = index.find_copy(chunk, |copy| {
+        seen.push(*copy);
+        None::<()>
+    });
+    assert_eq!(taken.unwrap(), None);
+    seen.sort_unstable_by_key(|copy| (copy.pack, copy.offset));
+    assert_eq!(seen, index.locations(chunk).unwrap());
+    assert_eq!(index.find_copy(draw.chunk(), |_| Some(())).unwrap(), None);
 }
 
 #[test]
