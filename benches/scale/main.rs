@@ -87,7 +87,7 @@ fn measure(parent: &Path, numbers: Numbers, table: &mut Table) {
         table.add(name, (0..RUNS).map(cold).collect());
     }
     // A merge comes last: it leaves one segment, whose lookups are measured on their own.
-    for name in ["dedup", "lookups", "prune", "merge", "lookups-merged"] {
+    for name in ["dedup", "lookups", "prune", "merge", "lookups-merged", "packs"] {
         table.add(name, vec![run_alone(name, &root, numbers.chunks)]);
         eprintln!("{name}: done after {:.0} s", began.elapsed().as_secs_f64());
     }

@@ -47,10 +47,20 @@ pub(crate) fn evict_index(root: &Path) {
 
 /// Page faults of this process that had to wait for the medium.
 pub(crate) fn major_faults() -> u64 {
+    stat(9)
+}
+
+/// What all threads of this process have had of the processors. Linux counts in hundredths.
+pub(crate) fn processor_seconds() -> f64 {
+    (stat(11) + stat(12)) as f64 / 100.0
+}
+
+/// A field of `/proc/self/stat`, counted from the state of the process.
+fn stat(field: usize) -> u64 {
     let text = fs::read_to_string("/proc/self/stat").expect("Linux says it");
     // The name of the program, which may hold anything, ends with the last bracket.
     let (_, fields) = text.rsplit_once(')').expect("a name");
-    fields.split_whitespace().nth(9).and_then(|field| field.parse().ok()).expect("a number")
+    fields.split_whitespace().nth(field).and_then(|one| one.parse().ok()).expect("a number")
 }
 
 /// Memory of this process in MiB, by its name in `/proc/self/status`.

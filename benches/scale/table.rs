@@ -60,6 +60,9 @@ const ROWS: &[(&str, &str, &str, Rule)] = &[
     ("prune", "memory", "- memory, MiB", Told),
     ("merge", "rate", "merge all, M entries/s", Told),
     ("merge", "memory", "- memory, MiB", AtMost(256.0)),
+    ("packs", "rate", "packs of one backup, durable, GB/s", Told),
+    ("packs", "busy", "- processor seconds per GB", Told),
+    ("packs", "append", "- appending an entry, us", Told),
 ];
 
 #[derive(Default)]

@@ -7,25 +7,36 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use backstop::base::cancel::Cancel;
+use backstop::base::chance::Chance;
+use backstop::base::id::{ChunkId, PackId};
+use backstop::base::limits::CHUNK_BYTES;
 use backstop::base::zone::Zone;
 use backstop::error::{Error, Result};
+use backstop::format::entry::EntryKind;
+use backstop::format::pack::TableRow;
 use backstop::index::lookup::Index;
 use backstop::index::merge::merge;
 use backstop::monitor::Monitor;
+use backstop::pack::{PackSink, PackWriter, PackWriterOptions};
 use backstop::point::PointSelector;
 use backstop::prune::forget::judge;
 use backstop::prune::retention::Policy;
 use backstop::prune::{PruneOptions, prune};
 use backstop::repo::{BackupSession, Environment, Repository};
 use backstop::store::DirStore;
+use backstop::store::testing::SeededChance;
 use backstop::vfs::{Access, Ino, Tree, TreeOptions};
 
 use crate::lookups::{self, Draw, rate};
-use crate::process::{MemoryWatch, tell};
+use crate::process::{MemoryWatch, processor_seconds, tell};
 use crate::synthetic::Numbers;
 use crate::synthetic::points::first_chunk;
 
 const DEDUP_LOOKUPS: usize = 200_000;
+/// About what a chunk of a system takes.
+const PACK_ENTRY_BYTES: usize = 400_000;
+/// A gigabyte of them.
+const PACK_ENTRIES: usize = 2_500;
 
 /// Does what `name` says, and tells the figures of it.
 pub(crate) fn run(name: &str, root: &Path, numbers: Numbers) -> Result<()> {
@@ -54,6 +65,7 @@ pub(crate) fn run(name: &str, root: &Path, numbers: Numbers) -> Result<()> {
         "cold-batches" => lookups::cold_batches(&repo.reader()?.index(), numbers)?,
         "prune" => plan_prune(root, numbers)?,
         "merge" => merge_all(&repo)?,
+        "packs" => write_packs(&repo)?,
         _ => panic!("there is no work named {name}"),
     }
     watch.tell();
@@ -138,5 +150,44 @@ fn merge_all(repo: &Repository) -> Result<()> {
     let began = Instant::now();
     merge(&**repo.store(), repo.sealing(), index.segments(), &Default::default())?;
     tell("rate", index.entry_count() as f64 / began.elapsed().as_secs_f64() / 1e6);
+    Ok(())
+}
+
+struct Nobody;
+
+impl PackSink for Nobody {
+    fn published(&self, _pack: PackId, _rows: &[TableRow]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What one backup's packs take at most, whatever the number of workers: entries are appended one
+/// after the other, and one thread seals and publishes behind them.
+fn write_packs(repo: &Repository) -> Result<()> {
+    let chance: Arc<dyn Chance> = Arc::new(SeededChance::new(1));
+    let writer = PackWriter::start(PackWriterOptions {
+        store: Arc::clone(repo.store()),
+        sealing: repo.sealing().clone(),
+        chance: Arc::clone(&chance),
+        kind: EntryKind::Data,
+        has_parity: false,
+        copies: 1,
+        buffers: 3,
+        sink: Arc::new(Nobody),
+    })?;
+    let mut entry = vec![0; PACK_ENTRY_BYTES];
+    chance.fill(&mut entry);
+    let (began, busy) = (Instant::now(), processor_seconds());
+    let mut appending = Vec::with_capacity(PACK_ENTRIES);
+    for _ in 0..PACK_ENTRIES {
+        let began = Instant::now();
+        writer.append(ChunkId::from_bytes(chance.bytes()), CHUNK_BYTES, &entry)?;
+        appending.push(began.elapsed());
+    }
+    let gigabytes = writer.finish()?.bytes as f64 / 1e9;
+    tell("rate", gigabytes / began.elapsed().as_secs_f64());
+    tell("busy", (processor_seconds() - busy) / gigabytes);
+    appending.sort_unstable();
+    tell("append", appending[PACK_ENTRIES / 2].as_secs_f64() * 1e6);
     Ok(())
 }
