@@ -86,7 +86,7 @@ fn a_small_read_of_a_cold_chunk_reads_one_head_and_one_slice() {
     let map = repo.disk_map(&reader, &point.disks[0]);
     let chunk = map.leaf(ChunkIndex(3)).unwrap().unwrap();
     store.reset();
-    reader.slice(chunk, SliceIndex(5)).unwrap();
+    reader.slice(chunk, SliceIndex(5), Vec::new()).unwrap();
     let packs = store.reset().of(Area::Packs);
     assert_eq!(packs.reads, 2);
     assert!(packs.read_bytes < 140 << 10, "{} bytes", packs.read_bytes);
@@ -190,7 +190,7 @@ fn counts_at(times: u64) -> [StoreCounts; 3] {
     store.reset();
     let map = repo.disk_map(&reader, &point.disks[0]);
     let chunk = map.leaf(ChunkIndex(0)).unwrap().unwrap();
-    let slice = reader.slice(chunk, SliceIndex(0)).unwrap();
+    let slice = reader.slice(chunk, SliceIndex(0), Vec::new()).unwrap();
     assert_eq!(slice.bytes(), &first_chunk()[..slice.bytes().len()]);
     let read = store.reset();
     BackupSession::begin(&repo, "vm3").unwrap().abort().unwrap();

@@ -80,10 +80,10 @@ impl Contender for Library {
 
     fn run(&self, work: Work, plan: &Plan) -> Timed {
         match work {
-            Work::InOrder | Work::Again => in_order(&self.0, plan),
+            Work::InOrder | Work::PastCache | Work::Again => in_order(&self.0, plan),
             Work::AtRandom(jobs) => pages(&self.0, plan, jobs, |reader, chunk, at, page| {
                 let slice = SliceIndex((at / SLICE_BYTES) as u8);
-                let slice = reader.slice(chunk, slice).expect("the slice");
+                let slice = reader.slice(chunk, slice, Vec::new()).expect("the slice");
                 page.copy_from_slice(&slice.bytes()[at % SLICE_BYTES..][..PAGE]);
             }),
         }
@@ -97,7 +97,7 @@ impl Contender for WholeChunks {
 
     fn run(&self, work: Work, plan: &Plan) -> Timed {
         match work {
-            Work::InOrder | Work::Again => in_order(&self.0, plan),
+            Work::InOrder | Work::PastCache | Work::Again => in_order(&self.0, plan),
             Work::AtRandom(jobs) => pages(&self.0, plan, jobs, |reader, chunk, at, page| {
                 let chunk = reader.chunk(chunk, Vec::new()).expect("the chunk");
                 page.copy_from_slice(&chunk.bytes()[at..][..PAGE]);

@@ -87,6 +87,11 @@ impl Contender for Squash {
         SQUASH
     }
 
+    /// The kernel's squashfs knows no direct reads.
+    fn can(&self, work: Work) -> bool {
+        work != Work::PastCache
+    }
+
     fn run(&self, work: Work, plan: &Plan) -> Timed {
         run(Command::new("mount").args(["-o", "loop,ro"]).arg(&self.file).arg(&self.dir));
         let disk = self.dir.join(plan.image.file_name().expect("a name"));

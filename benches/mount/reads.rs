@@ -1,8 +1,8 @@
 //! What is read of the image, and how long it took.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,12 +13,16 @@ use backstop::store::testing::SeededChance;
 pub(crate) const PAGE: usize = 4096;
 /// Bytes of one read in order.
 const PIECE: usize = 1 << 20;
+/// Bytes of one read in order past the page cache, which nobody reads ahead of.
+const DIRECT_PIECE: usize = 4 << 20;
 
 /// A way to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     /// All of it, in order.
     InOrder,
+    /// All of it, in order, into the reader's own memory: no page cache is filled.
+    PastCache,
     /// All of it, in order, for the second time.
     Again,
     /// One page in every chunk with data, in no order, by so many threads.
@@ -26,8 +30,8 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::InOrder, Self::Again, Self::AtRandom(1), Self::AtRandom(4)];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::InOrder, Self::PastCache, Self::Again, Self::AtRandom(1), Self::AtRandom(4)];
 }
 
 /// What one run took.
@@ -79,8 +83,9 @@ pub(crate) fn read_file(path: &Path, work: Work, plan: &Plan, servers: &[u32]) -
     }
     let processes: Vec<_> = servers.iter().copied().chain([std::process::id()]).collect();
     match work {
-        Work::InOrder | Work::Again => {
-            let (timed, bytes) = timed(&processes, || read_in_order(path));
+        Work::InOrder | Work::PastCache | Work::Again => {
+            let read = if work == Work::PastCache { read_past_cache } else { read_in_order };
+            let (timed, bytes) = timed(&processes, || read(path));
             assert_eq!(bytes, plan.image_bytes);
             Timed { amount: bytes as f64, ..timed }
         }
@@ -125,11 +130,20 @@ pub(crate) fn at_random(
 }
 
 fn read_in_order(path: &Path) -> u64 {
-    let mut file = File::open(path).expect("the disk");
-    let mut buffer = vec![0; PIECE];
+    read_all(File::open(path).expect("the disk"), &mut vec![0; PIECE])
+}
+
+fn read_past_cache(path: &Path) -> u64 {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
+    let mut buffer = vec![0; DIRECT_PIECE + PAGE];
+    let start = buffer.as_ptr().align_offset(PAGE);
+    read_all(file.expect("the disk"), &mut buffer[start..start + DIRECT_PIECE])
+}
+
+fn read_all(mut file: File, buffer: &mut [u8]) -> u64 {
     let mut bytes = 0;
     loop {
-        match file.read(&mut buffer).expect("the disk can be read") {
+        match file.read(buffer).expect("the disk can be read") {
             0 => return bytes,
             len => bytes += len as u64,
         }

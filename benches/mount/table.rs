@@ -46,6 +46,7 @@ fn column(work: Work) -> usize {
 fn title(work: Work, plan: &Plan) -> String {
     match work {
         Work::InOrder => format!("in order, cold: GB/s of {} MiB", plan.image_bytes >> 20),
+        Work::PastCache => "in order, cold, past the page cache: GB/s".to_owned(),
         Work::Again => "in order, again: GB/s".to_owned(),
         Work::AtRandom(jobs) => format!("4 KiB at random, cold, {jobs} at a time: reads/s"),
     }
@@ -54,7 +55,7 @@ fn title(work: Work, plan: &Plan) -> String {
 fn line(work: Work, runs: &[Timed], base: Option<&Vec<Timed>>) -> String {
     let speed = median(runs.iter().map(speed_of));
     let speed = match work {
-        Work::InOrder | Work::Again => format!("{:.2}", speed / 1e9),
+        Work::InOrder | Work::PastCache | Work::Again => format!("{:.2}", speed / 1e9),
         Work::AtRandom(_) => format!("{speed:.0}"),
     };
     let cpu = median(runs.iter().map(|run| run.cpu_seconds)) * 1e3;

@@ -87,6 +87,12 @@ impl VerifiedSlice {
     pub fn bytes(&self) -> &[u8] {
         &self.plain
     }
+
+    /// Gives up the proof and hands out the buffer, to use it again.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.plain
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl ChunkDecoder {
             return Err(Error::corrupt("the entry has the wrong length").chunk(chunk));
         }
         let opener = self.slice_opener(chunk, &head)?;
-        buffer.clear();
+        // What was in it is written over, slice by slice.
         buffer.resize(head.plain_len(), 0);
         for (index, row) in head.rows().iter().enumerate() {
             let slice = SliceIndex(index as u8);
@@ -55,23 +55,24 @@ impl ChunkDecoder {
     }
 
     /// Decodes one slice of the chunk `chunk`, given the head of its entry and the slice's stored
-    /// bytes.
+    /// bytes. `buffer` is used for the plain bytes, whatever it holds.
     pub fn decode_slice(
         &mut self,
         chunk: ChunkId,
         head: &EntryHead,
         slice: SliceIndex,
         stored: &[u8],
+        mut buffer: Vec<u8>,
     ) -> Result<VerifiedSlice> {
         let Some(row) = head.rows().get(usize::from(slice.0)) else {
             return Err(Error::corrupt("the entry is too short for the slice").chunk(chunk));
         };
         let opener = self.slice_opener(chunk, head)?;
-        let mut plain = vec![0; slice_range(slice, head.plain_len()).len()];
-        self.decode_slice_into(&opener, slice, row, stored, &mut plain)
+        buffer.resize(slice_range(slice, head.plain_len()).len(), 0);
+        self.decode_slice_into(&opener, slice, row, stored, &mut buffer)
             .map_err(|error| error.chunk(chunk))?;
         let (ids, len) = (self.sealing.ids(), head.plain_len());
-        VerifiedSlice::check(ids, chunk, len, slice, &head.values(), plain).ok_or_else(|| {
+        VerifiedSlice::check(ids, chunk, len, slice, &head.values(), buffer).ok_or_else(|| {
             Error::corrupt("the stored bytes are not those of the chunk").chunk(chunk)
         })
     }

@@ -135,6 +135,11 @@ mod tests {
         (0..len).map(|_| next()).collect()
     }
 
+    /// A buffer that holds something else.
+    fn used() -> Vec<u8> {
+        vec![0xa5; SLICE_BYTES + 1]
+    }
+
     fn sealings() -> [Sealing; 2] {
         let repo = RepoId::from_bytes([1; 16]);
         let keyring = Keyring::generate(&SystemChance);
@@ -185,13 +190,13 @@ mod tests {
             for sealing in sealings() {
                 let (id, entry) = encode(&sealing, &plain);
                 let mut decoder = ChunkDecoder::new(&sealing).unwrap();
-                let decoded = decoder.decode(id, &entry, Vec::new()).unwrap();
+                let decoded = decoder.decode(id, &entry, used()).unwrap();
                 prop_assert_eq!(decoded.bytes(), &plain[..]);
                 let head = sealing.open_head(&entry).unwrap();
                 for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
                     let slice = SliceIndex(index as u8);
                     let stored = &entry[head.stored_range(slice)];
-                    let decoded = decoder.decode_slice(id, &head, slice, stored).unwrap();
+                    let decoded = decoder.decode_slice(id, &head, slice, stored, used()).unwrap();
                     prop_assert_eq!(decoded.bytes(), expected);
                 }
             }
@@ -207,7 +212,7 @@ mod tests {
                 let at = at.index(entry.len());
                 entry[at] ^= 1 << bit;
                 let mut decoder = ChunkDecoder::new(&sealing).unwrap();
-                if let Ok(decoded) = decoder.decode(id, &entry, Vec::new()) {
+                if let Ok(decoded) = decoder.decode(id, &entry, used()) {
                     prop_assert!(!sealing.is_encrypted(), "every bit of an entry is sealed");
                     prop_assert_eq!(decoded.bytes(), &plain[..]);
                 }
@@ -215,7 +220,7 @@ mod tests {
                 for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
                     let slice = SliceIndex(index as u8);
                     let stored = entry.get(head.stored_range(slice)).unwrap_or_default();
-                    if let Ok(decoded) = decoder.decode_slice(id, &head, slice, stored) {
+                    if let Ok(decoded) = decoder.decode_slice(id, &head, slice, stored, used()) {
                         prop_assert_eq!(decoded.bytes(), expected);
                     }
                 }

@@ -18,7 +18,6 @@ const RETRY_BYTES: usize = 64 << 10;
 
 /// Reads the whole entry at `location` into `buffer`. What it holds is not verified.
 pub fn read_entry(store: &dyn Store, location: &Location, buffer: &mut Vec<u8>) -> Result<()> {
-    buffer.clear();
     buffer.resize(location.entry_len as usize, 0);
     store.read_exact_at(&ObjectName::pack(location.pack), u64::from(location.offset), buffer)
 }
@@ -43,22 +42,23 @@ pub fn read_head(
     Ok(head)
 }
 
-/// Reads the stored bytes of one slice of the entry at `location`, whose head is `head`.
+/// Reads the stored bytes of one slice of the entry at `location`, whose head is `head`, into
+/// `buffer`.
 pub fn read_stored(
     store: &dyn Store,
     location: &Location,
     head: &EntryHead,
     slice: SliceIndex,
-) -> Result<Vec<u8>> {
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
     if usize::from(slice.0) >= head.rows().len() {
         let what = "the entry is too short for the slice";
         return Err(Error::corrupt(what).at(ObjectName::pack(location.pack).to_string()));
     }
     let range = head.stored_range(slice);
-    let mut stored = vec![0; range.len()];
+    buffer.resize(range.len(), 0);
     let offset = u64::from(location.offset) + range.start as u64;
-    store.read_exact_at(&ObjectName::pack(location.pack), offset, &mut stored)?;
-    Ok(stored)
+    store.read_exact_at(&ObjectName::pack(location.pack), offset, buffer)
 }
 
 /// What a pack says that it holds.

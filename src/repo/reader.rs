@@ -32,7 +32,8 @@ pub struct ChunkReader {
 /// What one read needs for itself; kept for the next one.
 struct Workspace {
     decoder: ChunkDecoder,
-    entry: Vec<u8>,
+    /// Stored bytes: of an entry, or of one slice of it.
+    stored: Vec<u8>,
 }
 
 impl ChunkReader {
@@ -56,17 +57,25 @@ impl ChunkReader {
     pub fn chunk(&self, chunk: ChunkId, buffer: Vec<u8>) -> Result<VerifiedChunk> {
         let mut buffer = Some(buffer);
         self.with_any_copy(chunk, |work, location| {
-            pack::read_entry(self.store(), location, &mut work.entry)?;
-            work.decoder.decode(chunk, &work.entry, buffer.take().unwrap_or_default())
+            pack::read_entry(self.store(), location, &mut work.stored)?;
+            work.decoder.decode(chunk, &work.stored, buffer.take().unwrap_or_default())
         })
     }
 
-    /// One slice of a chunk. Reads, decodes and hashes no more than that slice.
-    pub fn slice(&self, chunk: ChunkId, slice: SliceIndex) -> Result<VerifiedSlice> {
+    /// One slice of a chunk. Reads, decodes and hashes no more than that slice. `buffer` is used
+    /// for its bytes, whatever it holds.
+    pub fn slice(
+        &self,
+        chunk: ChunkId,
+        slice: SliceIndex,
+        buffer: Vec<u8>,
+    ) -> Result<VerifiedSlice> {
+        let mut buffer = Some(buffer);
         self.with_any_copy(chunk, |work, location| {
             let head = pack::read_head(self.store(), self.repo.sealing(), chunk, location)?;
-            let stored = pack::read_stored(self.store(), location, &head, slice)?;
-            work.decoder.decode_slice(chunk, &head, slice, &stored)
+            pack::read_stored(self.store(), location, &head, slice, &mut work.stored)?;
+            let buffer = buffer.take().unwrap_or_default();
+            work.decoder.decode_slice(chunk, &head, slice, &work.stored, buffer)
         })
     }
 
@@ -137,7 +146,7 @@ impl ChunkReader {
             Some(work) => Ok(work),
             None => Ok(Workspace {
                 decoder: ChunkDecoder::new(self.repo.sealing())?,
-                entry: Vec::new(),
+                stored: Vec::new(),
             }),
         }
     }

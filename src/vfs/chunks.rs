@@ -6,9 +6,9 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::base::cache::BoundedCache;
+use crate::base::cache::{BoundedCache, GrowingCache};
 use crate::base::id::ChunkId;
-use crate::base::limits::CHUNK_BYTES;
+use crate::base::limits::{CHUNK_BYTES, SLICE_BYTES};
 use crate::base::sync::lock;
 use crate::base::units::SliceIndex;
 use crate::base::verified::{VerifiedChunk, VerifiedSlice};
@@ -26,6 +26,9 @@ const FAILURE_KEPT: Duration = Duration::from_secs(5);
 /// the kernel keeps what it was given; and buffers that are soon used again are in the processor's
 /// caches still, and cost no fresh memory.
 const IN_ORDER_BYTES: usize = 32 * CHUNK_BYTES;
+/// Slices that are kept in any case, in bytes: for the same reasons, more only where they are asked
+/// for again.
+const AT_RANDOM_BYTES: usize = 32 * SLICE_BYTES;
 /// Failures kept.
 const FAILURES_KEPT: usize = 8192;
 
@@ -47,35 +50,60 @@ pub(super) struct Plain {
 }
 
 enum Verified {
-    Chunk(Option<VerifiedChunk>),
+    Chunk(VerifiedChunk),
     Slice(VerifiedSlice),
+    /// The buffer was given back.
+    Gone,
 }
 
-/// Buffers of chunks that nobody uses. They are used again: fresh memory costs a fault per page.
-///
-/// Together with the chunks that are kept they are as many as two generations of the cache hold.
+/// Buffers that nobody uses. They are used again: fresh memory costs a fault per page.
 struct Spare {
+    chunks: SpareBuffers,
+    slices: SpareBuffers,
+}
+
+/// Buffers of one length. Together with what is kept they are as many as two generations of the
+/// cache hold.
+struct SpareBuffers {
     buffers: Mutex<Vec<Vec<u8>>>,
     most: usize,
+}
+
+impl SpareBuffers {
+    /// Of `buffer_bytes` each, beside a cache of `cache_bytes`.
+    fn new(cache_bytes: usize, buffer_bytes: usize) -> Self {
+        Self { buffers: Mutex::default(), most: cache_bytes / 2 / buffer_bytes + 1 }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        lock(&self.buffers).pop().unwrap_or_default()
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < self.most {
+            buffers.push(buffer);
+        }
+    }
 }
 
 impl Plain {
     /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         match &self.verified {
-            Verified::Chunk(chunk) => chunk.as_ref().map_or(&[], VerifiedChunk::bytes),
+            Verified::Chunk(chunk) => chunk.bytes(),
             Verified::Slice(slice) => slice.bytes(),
+            Verified::Gone => &[],
         }
     }
 }
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        let Verified::Chunk(chunk) = &mut self.verified else { return };
-        let Some(chunk) = chunk.take() else { return };
-        let mut buffers = lock(&self.spare.buffers);
-        if buffers.len() < self.spare.most {
-            buffers.push(chunk.into_buffer());
+        match std::mem::replace(&mut self.verified, Verified::Gone) {
+            Verified::Chunk(chunk) => self.spare.chunks.give(chunk.into_buffer()),
+            Verified::Slice(slice) => self.spare.slices.give(slice.into_buffer()),
+            Verified::Gone => {}
         }
     }
 }
@@ -117,21 +145,25 @@ pub(super) struct Chunks {
 
 struct State {
     chunks: BoundedCache<ChunkId, Arc<Plain>>,
-    slices: BoundedCache<(ChunkId, SliceIndex), Arc<Plain>>,
+    slices: GrowingCache<(ChunkId, SliceIndex), Arc<Plain>>,
     failures: BoundedCache<Part, Failure>,
     flights: HashMap<Part, Arc<Flight>>,
 }
 
 impl Chunks {
     /// Keeps up to about `cache_bytes` of plain bytes: a quarter for chunks, or up to three where
-    /// that is less than readers in order need, and the rest for slices. Reads nothing yet.
+    /// that is less than readers in order need, and the rest for slices, as far as those are asked
+    /// for again. Reads nothing yet.
     pub(super) fn new(repo: Repository, cache_bytes: usize) -> Self {
         let chunk_bytes = (cache_bytes / 4).max(IN_ORDER_BYTES.min(cache_bytes / 4 * 3));
         let slice_bytes = cache_bytes - chunk_bytes;
-        let spare = Spare { buffers: Mutex::default(), most: chunk_bytes / 2 / CHUNK_BYTES + 1 };
+        let spare = Spare {
+            chunks: SpareBuffers::new(chunk_bytes, CHUNK_BYTES),
+            slices: SpareBuffers::new(slice_bytes, SLICE_BYTES),
+        };
         let state = State {
             chunks: BoundedCache::new(chunk_bytes),
-            slices: BoundedCache::new(slice_bytes),
+            slices: GrowingCache::new(AT_RANDOM_BYTES, slice_bytes),
             failures: BoundedCache::new(FAILURES_KEPT),
             flights: HashMap::new(),
         };
@@ -183,10 +215,11 @@ impl Chunks {
         let began = Instant::now();
         let verified = match part {
             Part::Chunk(chunk) => {
-                let buffer = lock(&self.spare.buffers).pop().unwrap_or_default();
-                Verified::Chunk(Some(self.reader()?.chunk(chunk, buffer)?))
+                Verified::Chunk(self.reader()?.chunk(chunk, self.spare.chunks.take())?)
             }
-            Part::Slice(chunk, slice) => Verified::Slice(self.reader()?.slice(chunk, slice)?),
+            Part::Slice(chunk, slice) => {
+                Verified::Slice(self.reader()?.slice(chunk, slice, self.spare.slices.take())?)
+            }
             Part::Node(node) => {
                 return Err(Error::corrupt("a disk map node is no chunk of a disk").chunk(node));
             }

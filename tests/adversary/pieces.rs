@@ -31,7 +31,7 @@ fn entries(victim: &Victim, plains: [&[u8]; 2]) -> [(ChunkId, Vec<u8>); 2] {
 
 fn slice_opens(victim: &Victim, chunk: ChunkId, head: &EntryHead, at: u8, stored: &[u8]) -> bool {
     let mut decoder = ChunkDecoder::new(victim.repo.sealing()).unwrap();
-    decoder.decode_slice(chunk, head, SliceIndex(at), stored).is_ok()
+    decoder.decode_slice(chunk, head, SliceIndex(at), stored, Vec::new()).is_ok()
 }
 
 #[test]
@@ -97,7 +97,10 @@ fn a_chunk_of_another_vm_in_the_place_of_one_is_an_error_of_that_one_only() {
     victim.put(&web_name, &pack);
     let reader = victim.repo.reader().unwrap();
     assert_eq!(reader.chunk(web, Vec::new()).unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!(reader.slice(web, SliceIndex(0)).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(
+        reader.slice(web, SliceIndex(0), Vec::new()).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
     assert!(reader.chunk(db, Vec::new()).is_ok());
 }
 

@@ -202,7 +202,7 @@ pub(crate) fn read_back(repo: &Repository, disk: &DiskRecord, by_slices: bool) -
         for slice in (0..8).map(SliceIndex) {
             let range = slice_range(slice, len);
             if !range.is_empty() {
-                out[range].copy_from_slice(reader.slice(chunk, slice)?.bytes());
+                out[range].copy_from_slice(reader.slice(chunk, slice, Vec::new())?.bytes());
             }
         }
     }
