@@ -1,9 +1,10 @@
-//! Many threads append; one thread seals and publishes full packs behind them.
+//! Many threads append; a few threads seal and publish full packs behind them.
 //!
-//! A few buffers go round. When all of them wait to be published, appending waits too: a slow disk
-//! slows the backup down and never fills the memory.
+//! A few buffers go round: one grows, and each of the others has a thread that publishes it. A slow
+//! sync holds up one buffer; only when all of them are being published does appending wait. So a
+//! slow disk slows the backup down and never fills the memory.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -49,7 +50,8 @@ pub struct PackWriterOptions {
     pub has_parity: bool,
     /// How many times each pack is stored, under different names.
     pub copies: u8,
-    /// Buffers that go round; each grows to the length of a pack. At least 2.
+    /// Buffers that go round; each grows to the length of a pack. At least 2. All but one can be
+    /// published at the same time.
     pub buffers: usize,
     /// Told of published packs.
     pub sink: Arc<dyn PackSink>,
@@ -64,6 +66,13 @@ pub struct PackTotals {
     pub bytes: u64,
 }
 
+impl PackTotals {
+    fn add(&mut self, other: Self) {
+        self.packs += other.packs;
+        self.bytes += other.bytes;
+    }
+}
+
 /// Collects entries into packs and publishes those.
 pub struct PackWriter {
     kind: EntryKind,
@@ -72,11 +81,11 @@ pub struct PackWriter {
     free: Receiver<Vec<u8>>,
     full: Option<Sender<PackBuilder>>,
     failure: Arc<Mutex<Option<Error>>>,
-    publisher: Option<JoinHandle<PackTotals>>,
+    publishers: Vec<JoinHandle<PackTotals>>,
 }
 
 impl PackWriter {
-    /// Starts the thread that publishes.
+    /// Starts the threads that publish.
     pub fn start(options: PackWriterOptions) -> Result<Self> {
         let (kind, sealing) = (options.kind, options.sealing.clone());
         let (give_back, free) = bounded(options.buffers);
@@ -87,15 +96,33 @@ impl PackWriter {
                 unreachable!("the receiver of free buffers is alive");
             }
         }
+        let threads = options.buffers - 1;
         let failure = Arc::new(Mutex::new(None));
-        let publisher = Publisher { options, failure: Arc::clone(&failure), give_back };
-        let publisher = std::thread::Builder::new()
-            .name("pack-publisher".to_owned())
-            .spawn(move || publisher.run(&to_publish))
-            .map_err(|error| Error::new(ErrorKind::Io, "cannot start a thread").because(error))?;
-        let open = Mutex::new(None);
-        let (full, publisher) = (Some(full), Some(publisher));
-        Ok(Self { kind, sealing, open, free, full, failure, publisher })
+        let publisher = Arc::new(Publisher {
+            options,
+            failure: Arc::clone(&failure),
+            give_back,
+            under_way: UnderWay::default(),
+        });
+        let mut writer = Self {
+            kind,
+            sealing,
+            open: Mutex::new(None),
+            free,
+            full: Some(full),
+            failure,
+            publishers: Vec::new(),
+        };
+        for _ in 0..threads {
+            let (publisher, to_publish) = (Arc::clone(&publisher), to_publish.clone());
+            let started = std::thread::Builder::new()
+                .name("pack-publisher".to_owned())
+                .spawn(move || publisher.run(&to_publish));
+            let what = "cannot start a thread";
+            let thread = started.map_err(|error| Error::new(ErrorKind::Io, what).because(error))?;
+            writer.publishers.push(thread);
+        }
+        Ok(writer)
     }
 
     /// Appends an entry. Waits while all buffers are full. After a failure to publish, every call
@@ -126,10 +153,13 @@ impl PackWriter {
         let last = lock(&self.open).take();
         let handed_over = self.hand_over(last);
         self.full = None;
-        let totals = match self.publisher.take().map(JoinHandle::join) {
-            Some(Ok(totals)) => totals,
-            _ => return Err(Error::new(ErrorKind::Io, "the thread that publishes packs failed")),
-        };
+        // All of them end before anything is told: nothing may be published after that.
+        let ended: Vec<_> = self.publishers.drain(..).map(JoinHandle::join).collect();
+        let mut totals = PackTotals::default();
+        for publisher in ended {
+            let what = "a thread that publishes packs failed";
+            totals.add(publisher.map_err(|_| Error::new(ErrorKind::Io, what))?);
+        }
         match lock(&self.failure).take() {
             Some(error) => Err(error),
             None => handed_over.map(|()| totals),
@@ -148,7 +178,7 @@ impl PackWriter {
 impl Drop for PackWriter {
     fn drop(&mut self) {
         self.full = None;
-        if let Some(publisher) = self.publisher.take() {
+        for publisher in self.publishers.drain(..) {
             // That it failed was told to whoever appends, and nobody asked for more.
             let _ended = publisher.join();
         }
@@ -159,10 +189,52 @@ struct Publisher {
     options: PackWriterOptions,
     failure: Arc<Mutex<Option<Error>>>,
     give_back: Sender<Vec<u8>>,
+    under_way: UnderWay,
+}
+
+/// Bytes that are being published: they have room already, whether or not the medium shows it.
+#[derive(Default)]
+struct UnderWay {
+    bytes: Mutex<u64>,
+    fewer: Condvar,
+}
+
+impl UnderWay {
+    /// Adds `bytes` if the sink has room for them beside the others. Where it has not, they wait
+    /// until the others are through, because what those have written counts twice until then; what
+    /// fails alone fails. They are taken off again when what is returned is dropped.
+    fn add(&self, bytes: u64, sink: &dyn PackSink) -> Result<Share<'_>> {
+        let mut under_way = lock(&self.bytes);
+        loop {
+            match sink.check_room(*under_way + bytes) {
+                Ok(()) => break,
+                Err(error) if *under_way == 0 => return Err(error),
+                Err(_) => {
+                    let fewer = self.fewer.wait(under_way);
+                    under_way = fewer.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+        *under_way += bytes;
+        Ok(Share { of: self, bytes })
+    }
+}
+
+/// One pack's share of the bytes under way.
+struct Share<'a> {
+    of: &'a UnderWay,
+    bytes: u64,
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        *lock(&self.of.bytes) -= self.bytes;
+        self.of.fewer.notify_all();
+    }
 }
 
 impl Publisher {
-    fn run(self, full: &Receiver<PackBuilder>) -> PackTotals {
+    fn run(&self, full: &Receiver<PackBuilder>) -> PackTotals {
         let mut totals = PackTotals::default();
         for mut pack in full {
             // After a failure, packs are thrown away but their buffers still go round, so that no
@@ -170,7 +242,7 @@ impl Publisher {
             if lock(&self.failure).is_none()
                 && let Err(error) = self.publish(&mut pack, &mut totals)
             {
-                *lock(&self.failure) = Some(error);
+                lock(&self.failure).get_or_insert(error);
             }
             // Nobody takes buffers any more once the writer is gone.
             if self.give_back.send(pack.into_buffer()).is_err() {
@@ -189,11 +261,12 @@ impl Publisher {
                 false => None,
             };
             let len = pack.bytes().len() + parity.as_ref().map_or(0, Vec::len);
-            options.sink.check_room(len as u64)?;
+            let share = self.under_way.add(len as u64, &*options.sink)?;
             let _existed = options.store.create(&ObjectName::pack(id), pack.bytes())?;
             if let Some(parity) = parity {
                 let _existed = options.store.create(&ObjectName::parity(id), &parity)?;
             }
+            drop(share);
             totals.packs += 1;
             totals.bytes += len as u64;
             options.sink.published(id, pack.rows())?;

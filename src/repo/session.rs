@@ -47,8 +47,9 @@ use crate::repo::segments::{SessionIndex, Unusable};
 use crate::repo::{Repository, condemned_lists, condemned_packs, gather_commits, trust};
 use crate::store::{Held, Published, Store};
 
-/// Buffers of packs of data that go round: one grows while others are published.
-const DATA_BUFFERS: usize = 3;
+/// Buffers of packs of data that go round: one grows while three are published, so that one slow
+/// sync stops nobody.
+const DATA_BUFFERS: usize = 4;
 /// Map nodes are few; two buffers never make anybody wait.
 const MAP_BUFFERS: usize = 2;
 /// Every map node is stored twice: one lost node hides up to 256 chunks.

@@ -51,7 +51,7 @@ pub enum Fault {
     IoAfterwards,
 }
 
-/// Holds readers back until it is opened. Clones are the same gate.
+/// Holds readers and publishers back until it is opened. Clones are the same gate.
 #[derive(Debug, Clone, Default)]
 pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 
@@ -68,10 +68,10 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Waits until that many readers have come to the gate, whether it is open or not.
-    pub fn wait_for(&self, readers: usize) {
+    /// Waits until so many have come to the gate, whether it is open or not.
+    pub fn wait_for(&self, arrivals: usize) {
         let mut state = self.state();
-        while state.arrived < readers {
+        while state.arrived < arrivals {
             state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -103,6 +103,17 @@ struct Plan {
     publish: Countdown,
     append: Countdown,
     space: Option<Space>,
+    held: Vec<(Area, u64, Gate)>,
+}
+
+impl Plan {
+    /// The gate at which a publish into `area` waits, if it is its turn.
+    fn gate(&mut self, area: Area) -> Option<Gate> {
+        let of_area = self.held.iter_mut().filter(|(of, ..)| *of == area);
+        of_area.for_each(|(_, left, _)| *left = left.saturating_sub(1));
+        let due = self.held.iter().position(|(of, left, _)| *of == area && *left == 0)?;
+        Some(self.held.remove(due).2)
+    }
 }
 
 /// Faults by how many calls are left before they happen.
@@ -146,6 +157,12 @@ impl<S> DamagingStore<S> {
     /// Lets the `nth` append from now (counted from 1) fail. Those of registrations do not count.
     pub fn fail_append(&self, nth: u64, fault: Fault) {
         plan(&self.plan).append.0.push((nth, fault));
+    }
+
+    /// Lets the `nth` publish into `area` from now (counted from 1) wait at the gate, as on a
+    /// medium that takes long to sync.
+    pub fn hold_publish(&self, area: Area, nth: u64, gate: &Gate) {
+        plan(&self.plan).held.push((area, nth, gate.clone()));
     }
 
     /// Lets the medium seem to have that much space, until it is healed.
@@ -366,6 +383,10 @@ impl Staged for DamagingStaged {
     fn publish(self: Box<Self>, name: &ObjectName) -> Result<Published> {
         let fault = plan(&self.plan).publish.next();
         let fault = if self.is_torn { Some(Fault::Io) } else { fault };
+        let gate = plan(&self.plan).gate(name.area());
+        if let Some(gate) = gate {
+            gate.pass();
+        }
         with_fault(fault, &name.to_string(), || self.inner.publish(name))
     }
 }
