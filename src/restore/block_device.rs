@@ -10,6 +10,7 @@ use crate::base::limits::CHUNK_BYTES;
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::restore::sink::ImageSink;
 use crate::restore::sys::{self, ZeroMethod};
+use crate::store::writeback::Writeback;
 
 /// A multiple of every block length in use: only whole blocks can be zeroed by the device.
 const BLOCK_BYTES: u64 = 4096;
@@ -22,6 +23,7 @@ const METHODS: [ZeroMethod; 2] = [ZeroMethod::Discard, ZeroMethod::ZeroOut];
 pub struct BlockDevice {
     device: File,
     path: PathBuf,
+    writeback: Writeback,
     /// The first of [`METHODS`] that the device has not refused yet.
     method: AtomicUsize,
 }
@@ -53,7 +55,8 @@ impl BlockDevice {
             );
             return Err(Error::new(ErrorKind::Invalid, what).at(path));
         }
-        Ok(Self { device, path, method: AtomicUsize::new(0) })
+        let writeback = Writeback::default();
+        Ok(Self { device, path, writeback, method: AtomicUsize::new(0) })
     }
 
     fn zero_blocks(&self, offset_bytes: u64, len_bytes: u64) -> Result<()> {
@@ -86,7 +89,9 @@ impl BlockDevice {
 impl ImageSink for BlockDevice {
     fn write_at(&self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
         let written = self.device.write_all_at(bytes, offset_bytes);
-        written.context("cannot write to the device", &self.path)
+        written.context("cannot write to the device", &self.path)?;
+        self.writeback.wrote(&self.device, bytes.len());
+        Ok(())
     }
 
     fn zero(&self, offset_bytes: u64, len_bytes: u64) -> Result<()> {
@@ -101,7 +106,9 @@ impl ImageSink for BlockDevice {
     }
 
     fn finish(&self) -> Result<()> {
-        self.device.sync_all().context("cannot make the device durable", &self.path)
+        self.device.sync_all().context("cannot make the device durable", &self.path)?;
+        self.writeback.synced(&self.device);
+        Ok(())
     }
 }
 
@@ -126,11 +133,16 @@ fn is_refusal(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn sink(device: File, method: usize) -> BlockDevice {
+        let (path, writeback) = (PathBuf::from("device"), Writeback::default());
+        BlockDevice { device, path, writeback, method: AtomicUsize::new(method) }
+    }
+
     /// A file stands in for the device: it takes the same calls.
     fn device(method: usize, bytes: &[u8]) -> BlockDevice {
         let device = tempfile::tempfile().unwrap();
         device.write_all_at(bytes, 0).unwrap();
-        BlockDevice { device, path: PathBuf::from("device"), method: AtomicUsize::new(method) }
+        sink(device, method)
     }
 
     #[test]
@@ -155,7 +167,7 @@ mod tests {
         // A pipe can be zeroed in no way at all.
         let (_reader, writer) = io::pipe().unwrap();
         let device = File::from(std::os::fd::OwnedFd::from(writer));
-        let sink = BlockDevice { device, path: PathBuf::from("pipe"), method: AtomicUsize::new(0) };
+        let sink = sink(device, 0);
         assert!(sink.zero(0, BLOCK_BYTES).is_err());
         assert!(is_refusal(&io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
         assert!(!is_refusal(&io::Error::from_raw_os_error(libc::EIO)));

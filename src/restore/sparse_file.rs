@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::chunk::is_zero;
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::restore::sink::ImageSink;
+use crate::store::writeback::Writeback;
 
 /// Zero parts of a chunk that are this long, and aligned so, become holes too. The length of a
 /// cluster of the usual image formats: shorter holes scatter the file and save little.
@@ -20,6 +21,7 @@ pub struct SparseFile {
     file: File,
     path: PathBuf,
     existed: bool,
+    writeback: Writeback,
     is_finished: AtomicBool,
 }
 
@@ -32,18 +34,14 @@ impl SparseFile {
     /// are lost. [`ErrorKind::Invalid`] if what is there is no regular file.
     pub fn create(path: impl Into<PathBuf>, size_bytes: u64, force: bool) -> Result<Self> {
         let path = path.into();
-        let sink = match open_new(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && force => Self {
-                file: open_existing(&path)?,
-                path,
-                existed: true,
-                is_finished: AtomicBool::new(false),
-            },
-            file => {
-                let is_finished = AtomicBool::new(false);
-                Self { file: file?, path, existed: false, is_finished }
+        let (file, existed) = match open_new(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && force => {
+                (open_existing(&path)?, true)
             }
+            file => (file?, false),
         };
+        let (writeback, is_finished) = (Writeback::default(), AtomicBool::new(false));
+        let sink = Self { file, path, existed, writeback, is_finished };
         // To nothing first: what was there before must not show through.
         let sized = sink.file.set_len(0).and_then(|()| sink.file.set_len(size_bytes));
         sized.context("cannot set the length of the file", &sink.path)?;
@@ -75,6 +73,7 @@ impl ImageSink for SparseFile {
             if !is_zero(&bytes[at..end.min(at + HOLE_BYTES)]) {
                 let written = self.file.write_all_at(&bytes[at..end], offset_bytes + at as u64);
                 written.context("cannot write to the file", &self.path)?;
+                self.writeback.wrote(&self.file, end - at);
             }
             at = end;
         }
@@ -88,6 +87,7 @@ impl ImageSink for SparseFile {
 
     fn finish(&self) -> Result<()> {
         self.file.sync_all().context("cannot make the file durable", &self.path)?;
+        self.writeback.synced(&self.file);
         let parent = match self.path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),

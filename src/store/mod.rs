@@ -25,6 +25,7 @@ mod sealing;
 mod sys;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub(crate) mod writeback;
 
 use std::fmt;
 use std::sync::Arc;

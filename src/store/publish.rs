@@ -25,11 +25,14 @@ use crate::base::id::SessionId;
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::poison::Syncer;
+use crate::store::writeback::Writeback;
 use crate::store::{Published, Staged, sys};
 
 /// Where files without a final name lie, below the repository's root.
 pub(super) const TEMP_DIRECTORY: &str = "tmp";
 const OBJECT_MODE: u32 = 0o400;
+/// Bytes that are written to a file at once.
+const WRITE_BYTES: usize = 8 << 20;
 const DIRECTORY_MODE: u32 = 0o700;
 const NOT_MOVED: &str = "cannot move the object to the quarantine";
 /// A sweep may take a new temporary file away before its maker locks it; the next try has a new
@@ -99,7 +102,8 @@ impl Publisher {
             }
         };
         self.hand_over(&file);
-        Ok(StagedFile { publisher: Arc::clone(self), file, temp, is_torn: false })
+        let writeback = Writeback::default();
+        Ok(StagedFile { publisher: Arc::clone(self), file, temp, writeback, is_torn: false })
     }
 
     fn unnamed_file(&self, directory: &Path) -> Result<Option<File>> {
@@ -290,6 +294,7 @@ pub(super) struct StagedFile {
     publisher: Arc<Publisher>,
     file: File,
     temp: Option<PathBuf>,
+    writeback: Writeback,
     /// Whether an append failed, so that the bytes have a hole or end early.
     is_torn: bool,
 }
@@ -303,9 +308,15 @@ impl StagedFile {
     /// Appends bytes; see [`Staged::append`].
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let root = self.publisher.root();
-        self.file.write_all(bytes).context("cannot write an object", root).inspect_err(|_| {
-            self.is_torn = true;
-        })
+        for part in bytes.chunks(WRITE_BYTES) {
+            self.file.write_all(part).context("cannot write an object", root).inspect_err(
+                |_| {
+                    self.is_torn = true;
+                },
+            )?;
+            self.writeback.wrote(&self.file, part.len());
+        }
+        Ok(())
     }
 
     /// Makes everything durable and gives it its name; see the module page.
@@ -321,7 +332,7 @@ impl StagedFile {
         self.publisher.syncer.sync(&directory, target.parent().unwrap_or(&target))?;
         if name.area() == Area::Packs {
             // A backup reads no pack that it wrote: better that other pages stay in memory.
-            sys::forget_pages(&self.file);
+            self.writeback.synced(&self.file);
         }
         Ok(published)
     }

@@ -47,7 +47,16 @@ pub(super) fn link_open_file(file: &File, target: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets the kernel forget the cached pages of a file that was synced. Only advice: no result.
+/// Has the kernel begin to write the dirty pages of a file, and does not wait for it. Only advice:
+/// what cannot be written is told by the next sync, which this call takes nothing from.
+pub(super) fn begin_writing_back(file: &File) {
+    let flags = libc::SYNC_FILE_RANGE_WRITE;
+    // SAFETY: no pointers; the descriptor is open for as long as `file` is borrowed.
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
+}
+
+/// Lets the kernel forget the cached pages of a file that reached the medium. Only advice: no
+/// result.
 pub(super) fn forget_pages(file: &File) {
     // SAFETY: no pointers; the descriptor is open for as long as `file` is borrowed.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
