@@ -64,9 +64,9 @@ class Backstop(Program):
         return {"BACKSTOP_REPO": str(self.repository), "BACKSTOP_TRUST_DIR": str(self.memories()[0])}
 
     def command(self, *arguments):
-        return [self.program, *self.options_of(), *arguments]
+        return [self.program, *self.options(), *arguments]
 
-    def options_of(self):
+    def options(self):
         return ()
 
     def make(self):
@@ -89,7 +89,7 @@ class EncryptedBackstop(Backstop):
     name, settings = "Backstop, encrypted", "slices of 128 KiB, zstd 1, AES-256-GCM"
     init_options = ("--encrypt",)
 
-    def options_of(self):
+    def options(self):
         return ("--password-file", self.password_file)
 
 

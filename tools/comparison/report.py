@@ -13,7 +13,7 @@ TITLES = {
     "restore": "restore to a file", "check": "check, reading all data", "list": "list",
 }
 # How many times as long the fastest of the others may at least take.
-ASKED = {"fresh": 2.0, "again": 2.5, "restore": 1.5}
+ASKED = {"fresh": 2.0, "again": 2.5, "restore": 1.5, "check": 2.0}
 ADDS = ("fresh", "noise", "again", "incremental")
 
 

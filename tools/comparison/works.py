@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 
 from . import clock, images
 
@@ -202,5 +201,5 @@ def held(program):
     return json.loads(state(program).read_text(encoding="ascii")) if state(program).exists() else {}
 
 
-def state(program) -> pathlib.Path:
+def state(program):
     return program.directory / "held.json"
