@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 
 from . import clock, images
 
@@ -19,10 +20,11 @@ class Bench:
         work = WORKS[name](self)
         for program in self.programs:
             work.prepare(program)
+        start = random.randrange(len(self.programs))
         for number in range(self.rounds):
             work.begin_round(number)
-            # Nobody is always the first.
-            first = number % len(self.programs)
+            # The first may pay for memory that was never in use: that is not always the same one.
+            first = (start + number) % len(self.programs)
             for program in self.programs[first:] + self.programs[:first]:
                 work.begin(program)
                 sample = self.clock(program, work)
