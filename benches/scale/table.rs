@@ -50,7 +50,7 @@ const ROWS: &[(&str, &str, &str, Rule)] = &[
     ("lookups-merged", "batched misses", "- misses, M/s", Told),
     ("lookups-merged", "memory", "- memory, MiB", AtMost(256.0)),
     ("cold-hits", "rate", "cold hits, k/s", Told),
-    ("cold-hits", "faults", "- faults for each", Told),
+    ("cold-hits", "faults", "- faults for each", AtMost(2.5)),
     ("cold-misses", "rate", "cold misses, k/s", Told),
     ("cold-misses", "faults", "- faults for each", Told),
     ("cold-batches", "rate", "cold, in batches of 256, k/s", Told),

@@ -103,8 +103,10 @@ fn mount(repo: &Repository) -> Result<()> {
     tree.read(handle, 0, 4096, |bytes| assert_eq!(*bytes, first_chunk()[..4096]))
 }
 
-/// Whether chunks are there that a restore point may refer to, as a backup asks.
+/// Whether chunks are there that a restore point may refer to, as a backup asks. The pages are in
+/// memory, and the session has yet to check them.
 fn dedup(repo: &Repository, numbers: Numbers) -> Result<()> {
+    lookups::read_all(&repo.reader()?.index())?;
     let session = BackupSession::begin(repo, "vm0")?;
     let draw = Draw::new(numbers);
     let usable = |ids: &[_]| Ok(ids.iter().filter(|id| session.has_usable_copy(**id)).count());
@@ -172,7 +174,7 @@ fn write_packs(repo: &Repository) -> Result<()> {
         kind: EntryKind::Data,
         has_parity: false,
         copies: 1,
-        buffers: 3,
+        buffers: 4,
         sink: Arc::new(Nobody),
     })?;
     let mut entry = vec![0; PACK_ENTRY_BYTES];
