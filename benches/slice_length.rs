@@ -1,4 +1,4 @@
-//! What do slices cost, and what does a random read gain by them? The question behind 128 KiB.
+//! What do slices cost, and what does a random read gain by them? The question behind 64 KiB.
 //!
 //! For slices of 64, 128, 256 KiB and the whole chunk, at the zstd levels that come into question:
 //! the stored size, the time to compress on one core, and the time of one verified 4 KiB read

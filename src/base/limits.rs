@@ -5,7 +5,7 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 /// Length of every slice but a chunk's last, in bytes: the unit that a random read decodes.
 ///
 /// A power of two, because the chaining values of slices must be nodes of BLAKE3's tree.
-pub const SLICE_BYTES: usize = 128 << 10;
+pub const SLICE_BYTES: usize = 64 << 10;
 /// Most slices that a chunk can have.
 pub const SLICES_PER_CHUNK: usize = CHUNK_BYTES / SLICE_BYTES;
 /// Children of one disk map node. 256 keeps a node at 8 KiB and a 16 TiB disk at three levels.

@@ -28,7 +28,7 @@ const FAILURE_KEPT: Duration = Duration::from_secs(5);
 const IN_ORDER_BYTES: usize = 32 * CHUNK_BYTES;
 /// Slices that are kept in any case, in bytes: for the same reasons, more only where they are asked
 /// for again.
-const AT_RANDOM_BYTES: usize = 32 * SLICE_BYTES;
+const AT_RANDOM_BYTES: usize = 64 * SLICE_BYTES;
 /// Failures kept.
 const FAILURES_KEPT: usize = 8192;
 

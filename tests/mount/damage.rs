@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use backstop::base::limits::SLICE_BYTES;
+
 use crate::Place;
 use crate::repo::{MIB, disk_input, noise};
 use crate::run::attempt;
@@ -50,8 +52,9 @@ fn damage_is_eio_with_one_line_and_other_bytes_are_unaffected() {
     let server = place.mount();
     let disk = server.path("vms/vm one/latest/sda.raw");
     assert_eq!(fs::read(&disk).unwrap_err().raw_os_error(), Some(libc::EIO));
-    // The slice of 128 KiB that holds the bad byte fails, and no page beside it.
-    let slice = bad / (128 << 10) * (128 << 10)..(bad / (128 << 10) + 1) * (128 << 10);
+    // The slice that holds the bad byte fails, and no page beside it.
+    let start = bad / SLICE_BYTES * SLICE_BYTES;
+    let slice = start..start + SLICE_BYTES;
     let file = File::open(&disk).unwrap();
     for offset in (0..bytes.len()).step_by(4096) {
         let mut page = [0; 4096];

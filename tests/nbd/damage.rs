@@ -1,5 +1,6 @@
 //! Damage is an error that names it; nothing else fails.
 
+use backstop::base::limits::SLICE_BYTES;
 use backstop::base::units::ChunkIndex;
 use backstop::format::layout::ObjectName;
 use backstop::store::testing::{Damage, Gate};
@@ -35,7 +36,7 @@ fn damage_is_an_error_with_its_place_and_all_that_comes_before_and_behind_is_rea
     }
     let whole = client.ask(DF, READ, MIB as u64, 3 * MIB as u32);
     assert!(matches!(whole[..], [Part::Error { errno: 5, .. }]));
-    let slice = 128 << 10;
+    let slice = SLICE_BYTES as u64;
     let behind = client.read(2 * MIB as u64 + slice, 4096).unwrap();
     assert!(behind == bench.bytes[2 * MIB + slice as usize..][..4096], "another slice is whole");
     assert!(client.read(3 * MIB as u64, MIB as u32).unwrap() == bench.bytes[3 * MIB..]);

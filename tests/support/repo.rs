@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use backstop::base::cancel::Cancel;
 use backstop::base::clock::{Clock, UtcTime};
+use backstop::base::limits::SLICES_PER_CHUNK;
 use backstop::base::secret::SecretKey;
 use backstop::base::units::{ChunkIndex, SliceIndex, slice_range};
 use backstop::chunk::CompressionLevel;
@@ -199,7 +200,7 @@ pub(crate) fn read_back(repo: &Repository, disk: &DiskRecord, by_slices: bool) -
             out.copy_from_slice(reader.chunk(chunk, Vec::new())?.bytes());
             continue;
         }
-        for slice in (0..8).map(SliceIndex) {
+        for slice in (0..SLICES_PER_CHUNK as u8).map(SliceIndex) {
             let range = slice_range(slice, len);
             if !range.is_empty() {
                 out[range].copy_from_slice(reader.slice(chunk, slice, Vec::new())?.bytes());

@@ -57,7 +57,7 @@ class Program:
 
 
 class Backstop(Program):
-    name, settings = "Backstop", "slices of 128 KiB, zstd 1, plain"
+    name, settings = "Backstop", "slices of 64 KiB, zstd 1, plain"
     binary, init_options = "backstop", ()
 
     def environment(self):
@@ -86,7 +86,7 @@ class Backstop(Program):
 
 
 class EncryptedBackstop(Backstop):
-    name, settings = "Backstop, encrypted", "slices of 128 KiB, zstd 1, AES-256-GCM"
+    name, settings = "Backstop, encrypted", "slices of 64 KiB, zstd 1, AES-256-GCM"
     init_options = ("--encrypt",)
 
     def options(self):
