@@ -7,6 +7,7 @@ use crate::base::units::{SliceIndex, slice_range};
 use crate::base::verified::{VerifiedChunk, VerifiedSlice};
 use crate::crypto::{Sealing, SliceOpener};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::codec::DecodeError;
 use crate::format::entry::{EntryHead, SliceCodec, SliceRow};
 
 /// Decodes entries. Keeps its decompression context; make one per thread.
@@ -15,6 +16,8 @@ pub struct ChunkDecoder {
     zstd: Decompressor<'static>,
     /// A slice after it was opened.
     opened: Vec<u8>,
+    /// A slice that is only checked, after it was decoded.
+    checked: Vec<u8>,
 }
 
 impl ChunkDecoder {
@@ -23,7 +26,7 @@ impl ChunkDecoder {
         let zstd = Decompressor::new().map_err(|error| {
             Error::new(ErrorKind::Io, "cannot set up decompression").because(error)
         })?;
-        Ok(Self { sealing: sealing.clone(), zstd, opened: Vec::new() })
+        Ok(Self { sealing: sealing.clone(), zstd, opened: Vec::new(), checked: Vec::new() })
     }
 
     /// Decodes a whole entry under the id that it was looked up by. `buffer` is used for the
@@ -34,13 +37,7 @@ impl ChunkDecoder {
         entry: &[u8],
         mut buffer: Vec<u8>,
     ) -> Result<VerifiedChunk> {
-        let head = self
-            .sealing
-            .open_head(entry)
-            .map_err(|error| Error::corrupt("the entry is damaged").because(error).chunk(chunk))?;
-        if entry.len() != head.entry_len() {
-            return Err(Error::corrupt("the entry has the wrong length").chunk(chunk));
-        }
+        let head = self.open_head(chunk, entry)?;
         let opener = self.slice_opener(chunk, &head)?;
         // What was in it is written over, slice by slice.
         buffer.resize(head.plain_len(), 0);
@@ -50,8 +47,41 @@ impl ChunkDecoder {
             self.decode_slice_into(&opener, slice, row, &entry[head.stored_range(slice)], out)
                 .map_err(|error| error.chunk(chunk))?;
         }
-        VerifiedChunk::check(self.sealing.ids(), chunk, buffer)
-            .map_err(|_| Error::corrupt("the stored bytes are not those of the chunk").chunk(chunk))
+        VerifiedChunk::check(self.sealing.ids(), chunk, buffer).map_err(|_| other_bytes(chunk))
+    }
+
+    /// Does what reading the entry as a whole and slice by slice needs to go well, and keeps no
+    /// bytes: each slice is hashed while a processor has it in its cache.
+    pub fn check(&mut self, chunk: ChunkId, entry: &[u8]) -> Result<()> {
+        let head = self.open_head(chunk, entry)?;
+        let opener = self.slice_opener(chunk, &head)?;
+        let mut out = std::mem::take(&mut self.checked);
+        for (index, row) in head.rows().iter().enumerate() {
+            let slice = SliceIndex(index as u8);
+            let stored = &entry[head.stored_range(slice)];
+            out.resize(slice_range(slice, head.plain_len()).len(), 0);
+            let plain = match row.codec {
+                // As it stands there, if it is not sealed.
+                SliceCodec::Raw => opener
+                    .open(slice, row, stored, &mut self.opened)
+                    .map_err(|error| damaged_slice(error).chunk(chunk))?,
+                SliceCodec::Zero | SliceCodec::Zstd => {
+                    self.decode_slice_into(&opener, slice, row, stored, &mut out)
+                        .map_err(|error| error.chunk(chunk))?;
+                    &out
+                }
+            };
+            let is_whole = plain.len() == out.len();
+            let value = self.sealing.ids().slice_value(plain, index, head.plain_len());
+            if !is_whole || value != row.value {
+                return Err(other_bytes(chunk));
+            }
+        }
+        self.checked = out;
+        match self.sealing.ids().merge(&head.values()) == chunk {
+            true => Ok(()),
+            false => Err(other_bytes(chunk)),
+        }
     }
 
     /// Decodes one slice of the chunk `chunk`, given the head of its entry and the slice's stored
@@ -72,9 +102,20 @@ impl ChunkDecoder {
         self.decode_slice_into(&opener, slice, row, stored, &mut buffer)
             .map_err(|error| error.chunk(chunk))?;
         let (ids, len) = (self.sealing.ids(), head.plain_len());
-        VerifiedSlice::check(ids, chunk, len, slice, &head.values(), buffer).ok_or_else(|| {
-            Error::corrupt("the stored bytes are not those of the chunk").chunk(chunk)
-        })
+        VerifiedSlice::check(ids, chunk, len, slice, &head.values(), buffer)
+            .ok_or_else(|| other_bytes(chunk))
+    }
+
+    /// The head of a whole entry.
+    fn open_head(&self, chunk: ChunkId, entry: &[u8]) -> Result<EntryHead> {
+        let head = self
+            .sealing
+            .open_head(entry)
+            .map_err(|error| Error::corrupt("the entry is damaged").because(error).chunk(chunk))?;
+        match entry.len() == head.entry_len() {
+            true => Ok(head),
+            false => Err(Error::corrupt("the entry has the wrong length").chunk(chunk)),
+        }
     }
 
     fn slice_opener(&self, chunk: ChunkId, head: &EntryHead) -> Result<SliceOpener> {
@@ -90,9 +131,7 @@ impl ChunkDecoder {
         stored: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let stored = opener
-            .open(slice, row, stored, &mut self.opened)
-            .map_err(|error| Error::corrupt("a slice is damaged").because(error))?;
+        let stored = opener.open(slice, row, stored, &mut self.opened).map_err(damaged_slice)?;
         match row.codec {
             SliceCodec::Zero => out.fill(0),
             SliceCodec::Raw if stored.len() == out.len() => out.copy_from_slice(stored),
@@ -108,4 +147,12 @@ impl ChunkDecoder {
         }
         Ok(())
     }
+}
+
+fn damaged_slice(error: DecodeError) -> Error {
+    Error::corrupt("a slice is damaged").because(error)
+}
+
+fn other_bytes(chunk: ChunkId) -> Error {
+    Error::corrupt("the stored bytes are not those of the chunk").chunk(chunk)
 }

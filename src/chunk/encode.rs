@@ -4,7 +4,6 @@ use zstd::bulk::Compressor;
 
 use crate::base::hash::ChunkHash;
 use crate::base::limits::{CHUNK_BYTES, SLICE_BYTES};
-use crate::base::verified::VerifiedChunk;
 use crate::chunk::ChunkDecoder;
 use crate::chunk::zero::is_zero;
 use crate::crypto::Sealing;
@@ -36,7 +35,8 @@ pub struct ChunkEncoder {
     zstd: Compressor<'static>,
     decoder: ChunkDecoder,
     entry: Vec<u8>,
-    decoded: Vec<u8>,
+    /// Room for a frame that is worth storing.
+    frame: Vec<u8>,
 }
 
 impl ChunkEncoder {
@@ -50,7 +50,7 @@ impl ChunkEncoder {
             zstd,
             decoder: ChunkDecoder::new(sealing)?,
             entry: Vec::with_capacity(ENTRY_LEN_MAX),
-            decoded: Vec::with_capacity(CHUNK_BYTES),
+            frame: Vec::with_capacity(SLICE_BYTES),
         })
     }
 
@@ -85,17 +85,15 @@ impl ChunkEncoder {
         if is_zero(slice) {
             return SliceCodec::Zero;
         }
-        let start = self.entry.len();
         // A frame that saves less than 3 % costs more to decode than it is worth.
-        self.entry.resize(start + slice.len() / 100 * 97, 0);
-        match self.zstd.compress_to_buffer(slice, &mut self.entry[start..]) {
+        self.frame.resize(slice.len() / 100 * 97, 0);
+        match self.zstd.compress_to_buffer(slice, &mut self.frame[..]) {
             Ok(len) => {
-                self.entry.truncate(start + len);
+                self.entry.extend_from_slice(&self.frame[..len]);
                 SliceCodec::Zstd
             }
             // The only cause is a frame that does not fit.
             Err(_) => {
-                self.entry.truncate(start);
                 self.entry.extend_from_slice(slice);
                 SliceCodec::Raw
             }
@@ -103,15 +101,11 @@ impl ChunkEncoder {
     }
 
     fn verify(&mut self, hash: &ChunkHash) -> Result<()> {
-        let buffer = std::mem::take(&mut self.decoded);
-        let checked = self.decoder.decode(hash.id(), &self.entry, buffer);
-        let decoded = checked.map(VerifiedChunk::into_buffer).map_err(|error| {
+        self.decoder.check(hash.id(), &self.entry).map_err(|error| {
             let what = "a chunk changed while it was compressed: this machine's memory or \
                         processor is faulty";
             Error::new(ErrorKind::Io, what).chunk(hash.id()).because(error)
-        })?;
-        self.decoded = decoded;
-        Ok(())
+        })
     }
 }
 
@@ -194,6 +188,8 @@ mod tests {
                 let mut decoder = ChunkDecoder::new(&sealing).unwrap();
                 let decoded = decoder.decode(id, &entry, used()).unwrap();
                 prop_assert_eq!(decoded.bytes(), &plain[..]);
+                decoder.check(id, &entry).unwrap();
+                prop_assert!(decoder.check(ChunkId::from_bytes([9; 32]), &entry).is_err());
                 let head = sealing.open_head(&entry).unwrap();
                 for (index, expected) in plain.chunks(SLICE_BYTES).enumerate() {
                     let slice = SliceIndex(index as u8);
@@ -214,7 +210,9 @@ mod tests {
                 let at = at.index(entry.len());
                 entry[at] ^= 1 << bit;
                 let mut decoder = ChunkDecoder::new(&sealing).unwrap();
-                if let Ok(decoded) = decoder.decode(id, &entry, used()) {
+                let decoded = decoder.decode(id, &entry, used());
+                prop_assert!(decoded.is_ok() || decoder.check(id, &entry).is_err());
+                if let Ok(decoded) = decoded {
                     prop_assert!(!sealing.is_encrypted(), "every bit of an entry is sealed");
                     prop_assert_eq!(decoded.bytes(), &plain[..]);
                 }
