@@ -75,7 +75,7 @@ const CRATE_HOMES: &[crates::Home] = &[
         ],
     ),
     ("log", &["src/fuse/", "src/ovirt/", "src/job/", "src/cli/"]),
-    ("memmap2", &["src/store/mapped.rs"]),
+    ("memmap2", &["src/base/aligned.rs", "src/store/mapped.rs"]),
     ("quick_xml", &["src/ovirt/configuration/ovf.rs"]),
     ("rayon", &["src/ingest/", "src/restore/", "src/scrub/"]),
     ("reed_solomon_simd", &["src/pack/parity.rs"]),

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O or decides anything.
 
+pub mod aligned;
 pub mod cache;
 pub mod cancel;
 pub mod chance;

@@ -16,6 +16,7 @@
 mod ballast;
 mod create;
 mod dir;
+pub(crate) mod direct;
 mod handles;
 mod lock;
 pub mod mapped;
@@ -49,7 +50,8 @@ pub enum Published {
 
 /// An object that is being written and has no name yet. Dropping it leaves no trace.
 pub trait Staged: Send {
-    /// Appends bytes.
+    /// Appends bytes. Many of them go past the page cache where they begin at a whole page, in
+    /// memory and in the object.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
     /// Makes everything durable, then gives it its name unless that is taken.
     ///

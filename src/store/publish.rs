@@ -15,7 +15,7 @@
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,7 @@ use crate::base::chance::{Chance, SystemChance};
 use crate::base::id::SessionId;
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
+use crate::store::direct::write_direct;
 use crate::store::poison::Syncer;
 use crate::store::writeback::Writeback;
 use crate::store::{Published, Staged, sys};
@@ -33,6 +34,8 @@ pub(super) const TEMP_DIRECTORY: &str = "tmp";
 const OBJECT_MODE: u32 = 0o400;
 /// Bytes that are written to a file at once.
 const WRITE_BYTES: usize = 8 << 20;
+/// Fewer bytes are not worth writing past the page cache: what they end with takes another write.
+const DIRECT_BYTES_MIN: usize = 1 << 20;
 const DIRECTORY_MODE: u32 = 0o700;
 const NOT_MOVED: &str = "cannot move the object to the quarantine";
 /// A sweep may take a new temporary file away before its maker locks it; the next try has a new
@@ -103,7 +106,8 @@ impl Publisher {
         };
         self.hand_over(&file);
         let writeback = Writeback::default();
-        Ok(StagedFile { publisher: Arc::clone(self), file, temp, writeback, is_torn: false })
+        let publisher = Arc::clone(self);
+        Ok(StagedFile { publisher, file, temp, len_bytes: 0, writeback, is_torn: false })
     }
 
     fn unnamed_file(&self, directory: &Path) -> Result<Option<File>> {
@@ -294,6 +298,7 @@ pub(super) struct StagedFile {
     publisher: Arc<Publisher>,
     file: File,
     temp: Option<PathBuf>,
+    len_bytes: u64,
     writeback: Writeback,
     /// Whether an append failed, so that the bytes have a hole or end early.
     is_torn: bool,
@@ -307,13 +312,21 @@ impl StagedFile {
 
     /// Appends bytes; see [`Staged::append`].
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let root = self.publisher.root();
-        for part in bytes.chunks(WRITE_BYTES) {
-            self.file.write_all(part).context("cannot write an object", root).inspect_err(
-                |_| {
-                    self.is_torn = true;
-                },
-            )?;
+        let written = self.write_all(bytes);
+        self.is_torn |= written.is_err();
+        written.context("cannot write an object", self.publisher.root())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut left = bytes;
+        if bytes.len() >= DIRECT_BYTES_MIN {
+            let written = write_direct(&self.file, bytes, self.len_bytes)?;
+            self.len_bytes += written as u64;
+            left = &bytes[written..];
+        }
+        for part in left.chunks(WRITE_BYTES) {
+            self.file.write_all_at(part, self.len_bytes)?;
+            self.len_bytes += part.len() as u64;
             self.writeback.wrote(&self.file, part.len());
         }
         Ok(())

@@ -62,6 +62,20 @@ pub(super) fn forget_pages(file: &File) {
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
 }
 
+/// Has writes to an open file go past the page cache, or through it again. Fails where the file
+/// system has no such writes.
+pub(super) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    // SAFETY: no pointers; the descriptor is open for as long as `file` is borrowed.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let flags = if is_direct { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
+    // SAFETY: as above.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Occupies `bytes` of the medium for an open file from its beginning on, without writing them.
 pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
