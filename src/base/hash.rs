@@ -61,6 +61,36 @@ impl StreamHasher {
     }
 }
 
+/// Length of every piece but the last that [`piece_value`] takes, in bytes: long enough for BLAKE3
+/// to run at full speed. A power of two, as pieces must be nodes of its tree.
+pub const PIECE_BYTES: usize = 64 << 10;
+
+/// What the piece at `index` contributes to the hash of bytes that have more pieces than one.
+#[must_use]
+pub fn piece_value(piece: &[u8], index: usize) -> ChainingValue {
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset((index * PIECE_BYTES) as u64);
+    hasher.update(piece);
+    hasher.finalize_non_root()
+}
+
+/// BLAKE3-256 of `bytes`, of which some pieces were hashed before: `value_of` knows their values.
+#[must_use]
+pub fn blake3_256_of_pieces(
+    bytes: &[u8],
+    value_of: impl Fn(usize) -> Option<ChainingValue>,
+) -> [u8; 32] {
+    if bytes.len() <= PIECE_BYTES {
+        return blake3_256(bytes);
+    }
+    let values: Vec<_> = bytes
+        .chunks(PIECE_BYTES)
+        .enumerate()
+        .map(|(index, piece)| value_of(index).unwrap_or_else(|| piece_value(piece, index)))
+        .collect();
+    *IdHasher::default().merge(&values).as_bytes()
+}
+
 /// The id of a chunk together with the chaining values that prove its slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkHash {
@@ -128,7 +158,8 @@ impl IdHasher {
         hasher.finalize_non_root()
     }
 
-    /// Merges the chaining values of all slices of a chunk to its id.
+    /// Merges the chaining values of all slices of a chunk to its id, or those of all pieces of
+    /// something else to its hash.
     ///
     /// # Panics
     ///
@@ -170,7 +201,8 @@ impl IdHasher {
     }
 }
 
-/// Slices in the left subtree of `count` slices: the largest power of two below `count`.
+/// Slices, or other pieces, in the left subtree of `count` of them: the largest power of two below
+/// that.
 fn left_len(count: usize) -> usize {
     count.next_power_of_two() / 2
 }
@@ -195,5 +227,23 @@ mod tests {
             let whole = keyed_hash(&key(), &[bytes]);
             assert_eq!(keyed.hash(bytes).id().as_bytes(), &whole, "length {len}, with a key");
         }
+    }
+
+    #[test]
+    fn pieces_that_were_hashed_before_give_the_hash_of_the_whole_at_every_kind_of_length() {
+        let bytes: Vec<u8> = (0..13 * PIECE_BYTES).map(|i| (i * 31 + i / 251) as u8).collect();
+        let lens = (0..=13).flat_map(|n| {
+            let edge = n * PIECE_BYTES;
+            [edge.saturating_sub(1), edge, edge + 1, edge + 3000]
+        });
+        for len in lens.filter(|len| *len <= bytes.len()) {
+            let bytes = &bytes[..len];
+            let values: Vec<_> = bytes.chunks(PIECE_BYTES).enumerate().collect();
+            let known =
+                |index: usize| (index % 3 == 1).then(|| piece_value(values[index].1, index));
+            assert_eq!(blake3_256_of_pieces(bytes, known), blake3_256(bytes), "length {len}");
+        }
+        let wrong = |index| (index == 5).then_some([0; 32]);
+        assert_ne!(blake3_256_of_pieces(&bytes, wrong), blake3_256(&bytes), "values are used");
     }
 }

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::base::aligned::AlignedBuffer;
 use crate::base::chance::Chance;
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PACK_TARGET_BYTES;
@@ -78,7 +79,8 @@ pub struct PackWriter {
     kind: EntryKind,
     sealing: Sealing,
     open: Mutex<Option<PackBuilder>>,
-    free: Receiver<Vec<u8>>,
+    /// Buffers that are free; one that was never in use is made when it is needed.
+    free: Receiver<Option<AlignedBuffer>>,
     full: Option<Sender<PackBuilder>>,
     failure: Arc<Mutex<Option<Error>>>,
     publishers: Vec<JoinHandle<PackTotals>>,
@@ -92,7 +94,7 @@ impl PackWriter {
         let (full, to_publish) = bounded::<PackBuilder>(options.buffers);
         for _ in 0..options.buffers {
             // The channel has room for all of them and its other end is in hand.
-            if give_back.send(Vec::new()).is_err() {
+            if give_back.send(None).is_err() {
                 unreachable!("the receiver of free buffers is alive");
             }
         }
@@ -138,13 +140,16 @@ impl PackWriter {
         let pack = match &mut *open {
             Some(pack) => pack,
             None => {
-                let mut buffer = self.free.recv().map_err(|_| stopped())?;
-                // All at once: growing by doubling would copy, and hold two of them for a while.
-                buffer.reserve_exact(PACK_TARGET_BYTES.saturating_sub(buffer.len()));
+                let buffer = match self.free.recv().map_err(|_| stopped())? {
+                    Some(buffer) => buffer,
+                    None => new_buffer()?,
+                };
                 open.insert(PackBuilder::new(self.kind, buffer))
             }
         };
-        pack.append(chunk, plain_len, entry);
+        let (offset, pieces) = (pack.append(chunk, plain_len, entry), pack.pieces());
+        drop(open);
+        pieces.hash_within(entry, offset);
         Ok(())
     }
 
@@ -188,7 +193,7 @@ impl Drop for PackWriter {
 struct Publisher {
     options: PackWriterOptions,
     failure: Arc<Mutex<Option<Error>>>,
-    give_back: Sender<Vec<u8>>,
+    give_back: Sender<Option<AlignedBuffer>>,
     under_way: UnderWay,
 }
 
@@ -245,7 +250,7 @@ impl Publisher {
                 lock(&self.failure).get_or_insert(error);
             }
             // Nobody takes buffers any more once the writer is gone.
-            if self.give_back.send(pack.into_buffer()).is_err() {
+            if self.give_back.send(Some(pack.into_buffer())).is_err() {
                 break;
             }
         }
@@ -273,6 +278,12 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+fn new_buffer() -> Result<AlignedBuffer> {
+    let what = "no memory for a pack";
+    AlignedBuffer::with_capacity(PACK_TARGET_BYTES)
+        .map_err(|error| Error::new(ErrorKind::Io, what).because(error))
 }
 
 fn stopped() -> Error {
