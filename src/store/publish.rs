@@ -35,7 +35,7 @@ const OBJECT_MODE: u32 = 0o400;
 /// Bytes that are written to a file at once.
 const WRITE_BYTES: usize = 8 << 20;
 /// Fewer bytes are not worth writing past the page cache: what they end with takes another write.
-const DIRECT_BYTES_MIN: usize = 1 << 20;
+const DIRECT_BYTES_MIN: usize = 256 << 10;
 const DIRECTORY_MODE: u32 = 0o700;
 const NOT_MOVED: &str = "cannot move the object to the quarantine";
 /// A sweep may take a new temporary file away before its maker locks it; the next try has a new
@@ -414,6 +414,7 @@ impl Drop for StagedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::aligned::{AlignedBuffer, DIRECT_BYTES};
     use crate::base::id::PackId;
     use crate::store::{DirStore, Store};
     use std::sync::Mutex;
@@ -501,6 +502,24 @@ mod tests {
         staged.write(b"more").unwrap_err();
         staged.finish(&name()).unwrap_err();
         assert!(!publisher.path_of(&name()).exists());
+    }
+
+    #[test]
+    fn bytes_are_published_alike_whether_or_not_they_can_go_past_the_page_cache() {
+        let temp = tempfile::tempdir().unwrap();
+        let publisher = publisher(&temp, File::sync_all);
+        let len = DIRECT_BYTES_MIN + 2 * DIRECT_BYTES;
+        let mut aligned = AlignedBuffer::with_capacity(len + 100).unwrap();
+        aligned.extend_from_slice(&(0..len + 100).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+        let mut staged = publisher.stage().unwrap();
+        let mut expected = Vec::new();
+        // Whole pages, some with an end of their own, and then what begins within a page.
+        for part in [&aligned[..len], &aligned[..], &aligned[..], &aligned[1..], b"end"] {
+            staged.write(part).unwrap();
+            expected.extend_from_slice(part);
+        }
+        assert_eq!(staged.finish(&name()).unwrap(), Published::Created);
+        assert!(std::fs::read(publisher.path_of(&name())).unwrap() == expected);
     }
 
     #[test]
