@@ -6,7 +6,8 @@ mod repo;
 #[path = "support/skip.rs"]
 mod skip;
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -18,8 +19,11 @@ use backstop::base::limits::PACK_TARGET_BYTES;
 use backstop::error::Result;
 use backstop::format::layout::Area;
 use backstop::ingest::back_up;
+use backstop::ingest::raw::RawImage;
 use backstop::ingest::source::{Extent, ExtentKind, ImageSource};
+use backstop::repo::Repository;
 use backstop::restore::{RestoreOptions, Target, restore_disk};
+use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
 use backstop::store::testing::{DamagingStore, Gate, MemoryStore};
 use backstop::store::{DirStore, Store};
 
@@ -128,10 +132,37 @@ fn cached_bytes(path: &Path) -> usize {
     String::from_utf8(told.stdout).unwrap().trim().parse().unwrap()
 }
 
+/// Runs `dd` over a file with what is given beside.
+fn dd(path: &Path, options: &[&str]) {
+    let mut dd = Command::new("dd");
+    dd.arg(format!("if={}", path.display())).args(["of=/dev/null", "bs=1M", "status=none"]);
+    assert!(dd.args(options).status().unwrap().success());
+}
+
 /// Whether files at `path` lie in memory and nowhere else.
 fn is_in_memory(path: &Path) -> bool {
     let told = Command::new("stat").args(["-f", "-c", "%T"]).arg(path).output().unwrap();
     matches!(String::from_utf8_lossy(&told.stdout).trim(), "tmpfs" | "ramfs")
+}
+
+fn restore_options() -> RestoreOptions {
+    RestoreOptions { threads: 2, force: false, cancel: Cancel::default() }
+}
+
+/// A repository in a directory, and the paths of its packs.
+fn repository_at(path: &Path) -> (Repository, impl Fn() -> Vec<PathBuf> + use<>) {
+    let store: Arc<dyn Store> = Arc::new(DirStore::create(path).unwrap());
+    let repo = create_repo(Arc::clone(&store), environment(1)).unwrap();
+    let path = path.to_owned();
+    let packs = move || {
+        let packs = store.list(Area::Packs).unwrap();
+        packs.iter().map(|pack| path.join(pack.to_string())).collect()
+    };
+    (repo, packs)
+}
+
+fn all_cached_bytes(paths: &[PathBuf]) -> usize {
+    paths.iter().map(|path| cached_bytes(path)).sum()
 }
 
 #[test]
@@ -140,17 +171,52 @@ fn what_a_backup_and_a_restore_wrote_does_not_stay_in_the_page_cache() {
     if is_in_memory(temp.path()) {
         return skip("page_cache", "temporary files lie in memory");
     }
-    let (repository, target) = (temp.path().join("repository"), temp.path().join("disk.raw"));
-    let store: Arc<dyn Store> = Arc::new(DirStore::create(&repository).unwrap());
-    let repo = create_repo(Arc::clone(&store), environment(1)).unwrap();
+    let target = temp.path().join("disk.raw");
+    let (repo, packs) = repository_at(&temp.path().join("repository"));
     let point = back_up_bytes(&repo, "vm", &noise(70 * MIB, 4)).unwrap();
-    let packs = store.list(Area::Packs).unwrap();
-    let paths = packs.iter().map(|pack| repository.join(pack.to_string()));
-    let cached: usize = paths.map(|path| cached_bytes(&path)).sum();
+    let cached = all_cached_bytes(&packs());
     assert!(cached < MIB, "{cached} bytes of packs");
-    let options = RestoreOptions { threads: 2, force: false, cancel: Cancel::default() };
-    restore_disk(&repo, &point.disks[0], Target::Path(target.clone()), &options).unwrap();
+    restore_disk(&repo, &point.disks[0], Target::Path(target.clone()), &restore_options()).unwrap();
     assert!(std::fs::metadata(&target).unwrap().len() > 69 * MIB as u64);
     let cached = cached_bytes(&target);
     assert!(cached < MIB, "{cached} bytes of the restored disk");
+}
+
+#[test]
+fn what_is_read_leaves_the_page_cache_unless_it_was_there_before() {
+    let temp = tempfile::tempdir().unwrap();
+    let image = temp.path().join("image.raw");
+    std::fs::write(&image, noise(70 * MIB, 5)).unwrap();
+    File::open(&image).and_then(|file| file.sync_all()).unwrap();
+    dd(&image, &["iflag=nocache", "count=0"]);
+    if cached_bytes(&image) > 0 {
+        return skip("page_cache", "pages of temporary files cannot be given up");
+    }
+    let (repo, packs) = repository_at(&temp.path().join("repository"));
+    let backed_up = || {
+        let disks = vec![source_input("disk", RawImage::open(&image).unwrap())];
+        back_up(&repo, "vm", disks, &options()).unwrap()
+    };
+    let point = backed_up();
+    let cached = cached_bytes(&image);
+    assert!(cached < MIB, "{cached} bytes of an image that nobody else reads");
+    dd(&image, &["skip=20", "count=8"]);
+    let before = cached_bytes(&image);
+    assert!((8 * MIB..60 * MIB).contains(&before), "{before} bytes were read");
+    backed_up();
+    let after = cached_bytes(&image);
+    assert!((before..before + 2 * MIB).contains(&after), "{before} bytes, then {after}");
+
+    let target = Target::Path(temp.path().join("disk.raw"));
+    restore_disk(&repo, &point.disks[0], target, &restore_options()).unwrap();
+    assert!(all_cached_bytes(&packs()) < MIB, "packs after a restore");
+    let checked = || {
+        let level = ScrubLevel::Chunks;
+        let options = ScrubOptions { level, threads: 2, cancel: Cancel::default() };
+        assert!(scrub(&repo, &options).unwrap().is_clean());
+        all_cached_bytes(&packs())
+    };
+    assert!(checked() < MIB, "packs after a scrub");
+    packs().iter().for_each(|pack| dd(pack, &[]));
+    assert!(checked() > 70 * MIB, "packs that somebody else had read");
 }

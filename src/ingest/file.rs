@@ -5,15 +5,19 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::ingest::source::{Extent, ExtentKind};
 use crate::ingest::sys;
+use crate::store::ReadOnce;
 
-/// An open regular file or block device of known length.
+/// An open regular file or block device of known length. What is read of it does not stay in the
+/// page cache, unless it was there before.
 #[derive(Debug)]
 pub(super) struct ImageFile {
-    file: File,
+    file: Arc<File>,
+    read_once: ReadOnce,
     path: PathBuf,
     len_bytes: u64,
     opened: Stamp,
@@ -54,7 +58,9 @@ impl ImageFile {
         let options = options.read(true).custom_flags(libc::O_NONBLOCK);
         let file = options.open(path).context("cannot open the image", path)?;
         let opened = stamp(&file, path)?;
-        Ok(Self { file, path: path.to_owned(), len_bytes: opened.len_bytes(), opened })
+        let (file, read_once, len_bytes) =
+            (Arc::new(file), ReadOnce::default(), opened.len_bytes());
+        Ok(Self { file, read_once, path: path.to_owned(), len_bytes, opened })
     }
 
     /// The path that it was opened by.
@@ -92,6 +98,7 @@ impl ImageFile {
     /// Reads exactly `out.len()` bytes. Every failure is [`ErrorKind::Source`]; a file that ends
     /// before that names the offset where it ends.
     pub(super) fn read_exact_at(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        self.read_once.before_reading(&self.file, offset_bytes, out.len());
         let mut done = 0;
         while done < out.len() {
             let at = offset_bytes.saturating_add(done as u64);

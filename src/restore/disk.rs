@@ -66,6 +66,7 @@ pub fn restore_disk(
 ) -> Result<RestoreReport> {
     let began = Instant::now();
     let pool = start_threads(options.threads)?;
+    let _read_once = repo.store().read_once();
     let reader = repo.reader()?;
     let map = repo.disk_map(&reader, disk);
     map.leaf(ChunkIndex(0)).map_err(|error| unreadable_map(disk, error))?;

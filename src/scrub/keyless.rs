@@ -40,6 +40,7 @@ pub fn scrub_without_keys(
     options: &ScrubOptions,
 ) -> Result<ScrubReport> {
     let began = Instant::now();
+    let _read_once = store.read_once();
     let mut findings = Named::default();
     monitor.phase("objects", None);
     let mut counts =

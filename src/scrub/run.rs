@@ -46,6 +46,7 @@ pub struct ScrubOptions {
 /// release wrote it, or [`ErrorKind::Cancelled`].
 pub fn scrub(repo: &Repository, options: &ScrubOptions) -> Result<ScrubReport> {
     let began = Instant::now();
+    let _read_once = repo.store().read_once();
     let mut run = Run::new(repo, options);
     let (objects, contents) = run.read_lists()?;
     let swept = run.check_packs(&contents);

@@ -9,15 +9,16 @@ use std::io;
 use std::io::ErrorKind::{InvalidInput, UnexpectedEof};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
+use crate::base::sync::lock as locked;
 use crate::error::{Error, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::handles::Handles;
 use crate::store::mapped::ObjectBytes;
 use crate::store::poison::Syncer;
 use crate::store::publish::Publisher;
-use crate::store::{Held, Space, Staged, Store, ballast, create, lock, publish, sys};
+use crate::store::{Held, ReadOnce, Space, Staged, Store, ballast, create, lock, publish, sys};
 
 /// A repository in a directory.
 ///
@@ -27,6 +28,8 @@ use crate::store::{Held, Space, Staged, Store, ballast, create, lock, publish, s
 pub struct DirStore {
     publisher: Arc<Publisher>,
     handles: Handles,
+    /// What takes packs out of the page cache again, while somebody wants that.
+    read_once: Mutex<Weak<ReadOnce>>,
     is_foreign: bool,
 }
 
@@ -75,7 +78,7 @@ impl DirStore {
     fn at(path: PathBuf, syncer: Syncer) -> Result<Self> {
         let is_foreign = sys::is_foreign(&path).context("cannot open the repository", &path)?;
         let publisher = Arc::new(Publisher::new(path, syncer));
-        Ok(Self { publisher, handles: Handles::default(), is_foreign })
+        Ok(Self { publisher, handles: Handles::default(), read_once: Mutex::default(), is_foreign })
     }
 
     fn path_of(&self, name: &ObjectName) -> PathBuf {
@@ -94,6 +97,17 @@ impl DirStore {
         match name.area() {
             Area::Packs => self.handles.get(name, || self.open_object(name)),
             _ => self.open_object(name).map(Arc::new),
+        }
+    }
+
+    /// Has what is about to be read leave the page cache again, where that is wanted.
+    fn note_read(&self, name: &ObjectName, file: &Arc<File>, offset_bytes: u64, len_bytes: usize) {
+        if name.area() != Area::Packs {
+            return;
+        }
+        let read_once = locked(&self.read_once).upgrade();
+        if let Some(read_once) = read_once {
+            read_once.before_reading(file, offset_bytes, len_bytes);
         }
     }
 
@@ -138,6 +152,7 @@ impl Store for DirStore {
 
     fn read_exact_at(&self, name: &ObjectName, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
         let file = self.reader(name)?;
+        self.note_read(name, &file, offset_bytes, out.len());
         let Err(error) = file.read_exact_at(out, offset_bytes) else { return Ok(()) };
         let path = self.path_of(name);
         // The system calls an offset that no file can have invalid.
@@ -255,6 +270,15 @@ impl Store for DirStore {
 
     fn sweep(&self) -> Result<()> {
         self.publisher.sweep()
+    }
+
+    fn read_once(&self) -> Option<Arc<ReadOnce>> {
+        let mut read_once = locked(&self.read_once);
+        Some(read_once.upgrade().unwrap_or_else(|| {
+            let new = Arc::default();
+            *read_once = Arc::downgrade(&new);
+            new
+        }))
     }
 }
 
@@ -449,7 +473,8 @@ mod tests {
         let path = DirStore::create(temp.path()).unwrap().path().to_owned();
         let publisher = Publisher::new(path, Syncer::new()).without_unnamed_files();
         let publisher = Arc::new(publisher);
-        DirStore { publisher, handles: Handles::default(), is_foreign: true }
+        let (handles, read_once) = (Handles::default(), Mutex::default());
+        DirStore { publisher, handles, read_once, is_foreign: true }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod lock;
 pub mod mapped;
 mod poison;
 mod publish;
+mod read_once;
 mod sealing;
 mod sys;
 #[cfg(any(test, feature = "testing"))]
@@ -36,6 +37,7 @@ use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
 
 pub use dir::DirStore;
+pub use read_once::ReadOnce;
 pub use sealing::SealingStore;
 
 /// What a publisher of a name learns.
@@ -143,6 +145,12 @@ pub trait Store: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// While the value is there, bytes of packs that are read do not stay in the page cache of this
+    /// machine, unless they were there before. For whoever reads many, and each once.
+    fn read_once(&self) -> Option<Arc<ReadOnce>> {
+        None
+    }
+
     /// Publishes `bytes` as a new object.
     fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Published> {
         let mut staged = self.stage()?;
@@ -245,6 +253,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn sweep(&self) -> Result<()> {
         (**self).sweep()
+    }
+
+    fn read_once(&self) -> Option<Arc<ReadOnce>> {
+        (**self).read_once()
     }
 
     fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Published> {

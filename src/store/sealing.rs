@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::format::sealed::SEALED_EXTRA_LEN;
 use crate::store::mapped::ObjectBytes;
-use crate::store::{Held, Published, Space, Staged, Store};
+use crate::store::{Held, Published, ReadOnce, Space, Staged, Store};
 
 /// Seals what goes to the store inside, and opens what comes from it.
 #[derive(Debug)]
@@ -146,6 +146,10 @@ impl Store for SealingStore {
 
     fn release_ballast(&self) -> Result<()> {
         self.inner.release_ballast()
+    }
+
+    fn read_once(&self) -> Option<Arc<ReadOnce>> {
+        self.inner.read_once()
     }
 
     fn sweep(&self) -> Result<()> {

@@ -55,11 +55,79 @@ pub(super) fn begin_writing_back(file: &File) {
     let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
 }
 
-/// Lets the kernel forget the cached pages of a file that reached the medium. Only advice: no
-/// result.
-pub(super) fn forget_pages(file: &File) {
+/// Lets the kernel forget the cached pages of a range of a file, if they reached the medium; a
+/// length of zero reaches to the end. Only advice: no result.
+pub(super) fn forget_pages(file: &File, offset_bytes: u64, len_bytes: u64) {
+    let (offset, len) = (offset_bytes as libc::off_t, len_bytes as libc::off_t);
     // SAFETY: no pointers; the descriptor is open for as long as `file` is borrowed.
-    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    let _ =
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, len, libc::POSIX_FADV_DONTNEED) };
+}
+
+/// Pages of a range of a file that are in the page cache. All of them, where the kernel keeps that
+/// from this user; an error where it cannot be known.
+pub(super) fn cached_pages(file: &File, offset_bytes: u64, len_bytes: u64) -> io::Result<u64> {
+    // Kernels before 6.5 do not have the first.
+    cachestat(file, offset_bytes, len_bytes).or_else(|_| mincore(file, offset_bytes, len_bytes))
+}
+
+/// Length of a page of the page cache.
+pub(super) fn page_bytes() -> u64 {
+    // SAFETY: the call takes a number, and Linux knows the answer.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// The number of `cachestat(2)`, which is that of all architectures.
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// What `cachestat(2)` is asked and answers.
+#[repr(C)]
+#[derive(Default)]
+struct CacheRange {
+    offset_bytes: u64,
+    len_bytes: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CacheState {
+    cached: u64,
+    _dirty: u64,
+    _writeback: u64,
+    _evicted: u64,
+    _recently_evicted: u64,
+}
+
+fn cachestat(file: &File, offset_bytes: u64, len_bytes: u64) -> io::Result<u64> {
+    let mut range = CacheRange { offset_bytes, len_bytes };
+    let mut state = CacheState::default();
+    let (range, out): (*mut CacheRange, *mut CacheState) = (&raw mut range, &raw mut state);
+    // SAFETY: both pointers are to structures as the call lays them out, which outlive it; the
+    // descriptor is open for as long as `file` is borrowed.
+    let result = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range, out, 0) };
+    if result == 0 { Ok(state.cached) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The same by a mapping that nobody touches.
+fn mincore(file: &File, offset_bytes: u64, len_bytes: u64) -> io::Result<u64> {
+    let len = usize::try_from(len_bytes).map_err(io::Error::other)?;
+    let offset = libc::off_t::try_from(offset_bytes).map_err(io::Error::other)?;
+    let mut pages = vec![0u8; len.div_ceil(page_bytes() as usize)];
+    let (kind, null) = (libc::MAP_SHARED, std::ptr::null_mut());
+    // SAFETY: a new mapping at an address of the kernel's choice, of a descriptor that is open.
+    let map = unsafe { libc::mmap(null, len, libc::PROT_READ, kind, file.as_raw_fd(), offset) };
+    if map == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is `len` bytes long, and `pages` has a byte for each page of it.
+    let result = unsafe { libc::mincore(map, len, pages.as_mut_ptr()) };
+    let error = io::Error::last_os_error();
+    // SAFETY: the mapping was made above, and nothing refers to it.
+    unsafe { libc::munmap(map, len) };
+    if result != 0 {
+        return Err(error);
+    }
+    Ok(pages.iter().filter(|page| **page & 1 != 0).count() as u64)
 }
 
 /// Has writes to an open file go past the page cache, or through it again. Fails where the file
@@ -121,4 +189,27 @@ pub(super) fn space(path: &Path) -> io::Result<Space> {
 
 fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn older_kernels_are_asked_in_another_way_and_say_the_same() {
+        let file = tempfile::tempfile().unwrap();
+        let page = page_bytes();
+        file.set_len(64 * page).unwrap();
+        file.write_all_at(&[7; 100], 3 * page).unwrap();
+        file.write_all_at(&[7; 100], 40 * page).unwrap();
+        assert_eq!(mincore(&file, 0, 64 * page).unwrap(), 2);
+        assert_eq!(mincore(&file, 4 * page, 36 * page).unwrap(), 0);
+        for (from, pages) in [(0, 64), (4, 36), (3, 1), (40, 100)] {
+            // One of the two is missing on kernels before 6.5.
+            if let Ok(cached) = cachestat(&file, from * page, pages * page) {
+                assert_eq!(cached, mincore(&file, from * page, pages * page).unwrap());
+            }
+        }
+    }
 }

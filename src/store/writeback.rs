@@ -33,12 +33,12 @@ impl Writeback {
             sys::begin_writing_back(file);
         }
         if passes(FORGET_BYTES) {
-            sys::forget_pages(file);
+            sys::forget_pages(file, 0, 0);
         }
     }
 
     /// Notes that all of `file` was synced, so that none of its pages is needed any more.
     pub(crate) fn synced(&self, file: &File) {
-        sys::forget_pages(file);
+        sys::forget_pages(file, 0, 0);
     }
 }

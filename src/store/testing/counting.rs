@@ -7,7 +7,7 @@ use crate::base::sync::lock;
 use crate::error::Result;
 use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
-use crate::store::{Held, Published, Space, Staged, Store};
+use crate::store::{Held, Published, ReadOnce, Space, Staged, Store};
 
 /// What was asked of one area. Calls that failed count too, their bytes do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -167,6 +167,10 @@ impl<S: Store> Store for CountingStore<S> {
 
     fn release_ballast(&self) -> Result<()> {
         self.inner.release_ballast()
+    }
+
+    fn read_once(&self) -> Option<Arc<ReadOnce>> {
+        self.inner.read_once()
     }
 
     fn sweep(&self) -> Result<()> {

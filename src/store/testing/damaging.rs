@@ -12,7 +12,7 @@ use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::mapped::ObjectBytes;
-use crate::store::{Held, Published, Space, Staged, Store};
+use crate::store::{Held, Published, ReadOnce, Space, Staged, Store};
 
 /// What is wrong with an object. The object inside stays as it is.
 #[derive(Debug, Clone)]
@@ -360,6 +360,10 @@ impl<S: Store> Store for DamagingStore<S> {
 
     fn release_ballast(&self) -> Result<()> {
         self.inner.release_ballast()
+    }
+
+    fn read_once(&self) -> Option<Arc<ReadOnce>> {
+        self.inner.read_once()
     }
 
     fn sweep(&self) -> Result<()> {
