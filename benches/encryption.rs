@@ -7,6 +7,9 @@
 //! 1.5 GiB of files of this system; it and the packs are in the page cache, the repositories lie on
 //! the disk of the temporary directory, and backups are durable when the clock stops.
 
+#[path = "support/arguments.rs"]
+#[expect(dead_code, reason = "other benches take numbers, too")]
+mod arguments;
 #[path = "support/corpus.rs"]
 mod corpus;
 
@@ -16,10 +19,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::arguments::Arguments;
+
 const KINDS: [&str; 2] = ["plain", "encrypted"];
 
 fn main() {
-    let runs = runs();
+    let runs = Arguments::read(&["--runs"]).value("--runs").unwrap_or(5);
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let image = corpus::system_image(scratch.path());
     let bench = Bench { scratch: scratch.path() };
@@ -27,12 +32,6 @@ fn main() {
     println!("{:<28}{:>12}{:>12}{:>8}", "work", KINDS[0], KINDS[1], "ratio");
     report("fresh backup", runs, |kind| bench.back_up(kind, &image));
     report("sequential read of a mount", runs, |kind| bench.read(kind));
-}
-
-fn runs() -> usize {
-    let args: Vec<_> = std::env::args().collect();
-    let given = args.iter().position(|arg| arg == "--runs").and_then(|at| args.get(at + 1));
-    given.map_or(5, |runs| runs.parse().expect("a number"))
 }
 
 fn report(work: &str, runs: usize, mut seconds_of: impl FnMut(&str) -> f64) {

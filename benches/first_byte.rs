@@ -3,9 +3,12 @@
 //!
 //! The repository is a synthetic one, small in bytes and large in numbers.
 //!
-//! `cargo bench --bench first_byte -- [POINTS] [CHUNKS] [RUNS]`: 10,000 restore points of 100 VMs,
-//! 10 million chunks and 5 runs, unless said otherwise. As root.
+//! `cargo bench --bench first_byte -- [--json FILE] [POINTS] [CHUNKS] [RUNS]`: 10,000 restore
+//! points of 100 VMs, 10 million chunks and 5 runs, unless said otherwise; the file takes the
+//! samples. As root.
 
+#[path = "support/arguments.rs"]
+mod arguments;
 #[path = "../tests/support/synthetic/mod.rs"]
 mod synthetic;
 
@@ -16,6 +19,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use arguments::Arguments;
 use synthetic::points::first_chunk;
 use synthetic::{Numbers, make};
 
@@ -24,23 +30,23 @@ const DISK: &str = "vms/vm7/latest/disk.raw";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
-    // Cargo adds `--bench`.
-    let mut numbers = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let mut number =
-        |default| numbers.next().map_or(default, |text| text.parse().expect("a number"));
-    let (points, chunks, runs) = (number(10_000), number(10_000_000), number(5));
+    let arguments = Arguments::read(&[]);
+    let number = |place: usize, usual| arguments.numbers().get(place).copied().unwrap_or(usual);
+    let (points, chunks, runs) = (number(0, 10_000), number(1, 10_000_000), number(2, 5));
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let (repository, dir) = (scratch.path().join("repository"), scratch.path().join("mnt"));
     fs::create_dir(&dir).expect("a directory");
     make(&repository, Numbers { chunks, points, vms: VMS, has_packs: false })
         .expect("a repository");
     println!("{points} restore points, {chunks} chunks, {runs} runs");
-    let mut times = Vec::new();
+    let (mut times, mut samples) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         let (time, memory_kib) = first_byte(&repository, &dir);
         println!("first byte after {:.0} ms, {} MiB resident", time * 1e3, memory_kib >> 10);
         times.push(time);
+        samples.push(json!({ "seconds": time, "peak_mib": memory_kib as f64 / 1024.0 }));
     }
+    arguments.write_json(&json!({ "points": points, "chunks": chunks, "runs": samples }));
     times.sort_by(f64::total_cmp);
     println!("median {:.0} ms", times[times.len() / 2] * 1e3);
 }

@@ -8,17 +8,21 @@
 //! the time in which the disk takes the same bytes in files of the same lengths, durably, when it
 //! has nothing else to do.
 //!
-//! `cargo bench --bench data_path -- [--image FILE] [--runs N] [--threads N] [--only TEXT]`, the
-//! last for rows whose name has that text. Without an image one of 1.5 GiB is made from files of
-//! this system. Everything is in the page cache; the repository lies on the disk of the temporary
-//! directory, and is durable when the clock stops.
+//! `cargo bench --bench data_path -- [--image FILE] [--runs N] [--threads N] [--only TEXT]
+//! [--json FILE]`; the text chooses rows whose name has it, the file takes the samples. Without an
+//! image one of 1.5 GiB is made from files of this system. Everything is in the page cache; the
+//! repository lies on the disk of the temporary directory, and is durable when the clock stops.
 
+#[path = "../support/arguments.rs"]
+#[expect(dead_code, reason = "other benches take numbers, too")]
+mod arguments;
 #[path = "../support/corpus.rs"]
 mod corpus;
 mod incremental;
 mod limit;
 mod table;
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,9 +38,10 @@ use backstop::restore::{RestoreOptions, Target, restore_disk};
 use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
 use backstop::store::DirStore;
 
+use crate::arguments::Arguments;
 use crate::incremental::Dirtied;
 use crate::limit::{Limits, image_bytes};
-use crate::table::{Run, header, report};
+use crate::table::{Run, Table};
 
 struct Options {
     image: Option<PathBuf>,
@@ -46,14 +51,16 @@ struct Options {
 }
 
 fn main() {
-    let options = options();
+    let arguments = Arguments::read(&["--image", "--runs", "--threads", "--only"]);
+    let options = Options::of(&arguments);
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let scratch = scratch.path();
     let image = options.image.clone().unwrap_or_else(|| corpus::system_image(scratch));
     let limits = Limits { scratch, threads: options.threads };
-    let bench = Bench { scratch, image: &image, options: &options, limits };
+    let table = RefCell::default();
+    let bench = Bench { scratch, image: &image, options: &options, limits, table };
     println!("threads {}, {} runs each, medians", options.threads, options.runs);
-    header();
+    Table::header();
     bench.row("fresh, files of this system", Bench::fresh_system);
     bench.row("fresh, incompressible", Bench::fresh_noise);
     bench.row("identical disk again", Bench::identical);
@@ -63,24 +70,18 @@ fn main() {
     bench.row("scrub chunks", |bench, name| bench.scrub(name, ScrubLevel::Chunks));
     bench.row("sparse 10 TiB, nothing written", Bench::sparse);
     bench.row("open a repository", Bench::open);
+    arguments.write_json(&bench.table.into_inner().to_json(options.threads));
 }
 
-fn options() -> Options {
-    let mut options = Options { image: None, runs: 5, threads: 2, only: String::new() };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().expect("a value");
-        match arg.as_str() {
-            "--image" => options.image = Some(value().into()),
-            "--runs" => options.runs = value().parse().expect("a number"),
-            "--threads" => options.threads = value().parse().expect("a number"),
-            "--only" => options.only = value(),
-            // What cargo adds.
-            "--bench" => {}
-            other => panic!("unknown argument {other}"),
+impl Options {
+    fn of(arguments: &Arguments) -> Self {
+        Self {
+            image: arguments.value("--image"),
+            runs: arguments.value("--runs").unwrap_or(5),
+            threads: arguments.value("--threads").unwrap_or(2),
+            only: arguments.value("--only").unwrap_or_default(),
         }
     }
-    options
 }
 
 struct Bench<'a> {
@@ -88,6 +89,7 @@ struct Bench<'a> {
     image: &'a Path,
     options: &'a Options,
     limits: Limits<'a>,
+    table: RefCell<Table>,
 }
 
 impl Bench<'_> {
@@ -99,6 +101,10 @@ impl Bench<'_> {
 
     fn runs(&self, run: impl FnMut(usize) -> Run) -> Vec<Run> {
         (0..self.options.runs).map(run).collect()
+    }
+
+    fn report(&self, name: &str, bytes: Option<u64>, runs: Vec<Run>) {
+        self.table.borrow_mut().report(name, bytes, runs);
     }
 
     fn fresh_system(&self, name: &str) {
@@ -121,7 +127,7 @@ impl Bench<'_> {
             self.remove_repo();
             run
         });
-        report(name, Some(image_bytes(image)), &runs);
+        self.report(name, Some(image_bytes(image)), runs);
     }
 
     /// Backs an image up that the repository holds already.
@@ -131,7 +137,7 @@ impl Bench<'_> {
             let limit = self.limits.of_known(self.image);
             Run::of(Some(limit), || self.back_up(&repo, self.image))
         });
-        report(name, Some(image_bytes(self.image)), &runs);
+        self.report(name, Some(image_bytes(self.image)), runs);
         self.remove_repo();
     }
 
@@ -147,7 +153,7 @@ impl Bench<'_> {
             let source = Box::new(disk.changed());
             Run::of(Some(limit), || self.back_up_source(&repo, source, true))
         });
-        report(name, Some(image_bytes(disk.path())), &runs);
+        self.report(name, Some(image_bytes(disk.path())), runs);
         self.remove_repo();
         fs::remove_file(disk.path()).expect("the file can be removed");
     }
@@ -168,7 +174,7 @@ impl Bench<'_> {
             fs::remove_file(&target).expect("the file can be removed");
             run
         });
-        report(name, Some(image_bytes(self.image)), &runs);
+        self.report(name, Some(image_bytes(self.image)), runs);
         self.remove_repo();
     }
 
@@ -186,7 +192,7 @@ impl Bench<'_> {
                 assert!(scrub(&repo, &options).expect("the scrub works").is_clean());
             })
         });
-        report(name, Some(image_bytes(self.image)), &runs);
+        self.report(name, Some(image_bytes(self.image)), runs);
         self.remove_repo();
     }
 
@@ -196,7 +202,7 @@ impl Bench<'_> {
         File::create(&image).and_then(|file| file.set_len(10 << 40)).expect("a sparse file");
         let repo = self.new_repo();
         let runs = self.runs(|_| Run::of(None, || self.back_up(&repo, &image)));
-        report(name, None, &runs);
+        self.report(name, None, runs);
         self.remove_repo();
     }
 
@@ -211,7 +217,7 @@ impl Bench<'_> {
                 drop(repo.reader().expect("its index"));
             })
         });
-        report(name, None, &runs);
+        self.report(name, None, runs);
         self.remove_repo();
     }
 

@@ -6,10 +6,13 @@
 //! runs. What was read at random is compared with the image afterwards. CPU seconds are those of
 //! the reader and of whoever serves the mount; the kernel's own threads are in none.
 //!
-//! `cargo bench --bench mount -- [--image FILE] [--runs N] [--only NAME,...]`, as root. Without an
-//! image one of 1.5 GiB is made from files of this system. Contenders whose programs are missing
-//! are left out, and said to be.
+//! `cargo bench --bench mount -- [--image FILE] [--runs N] [--only NAME,...] [--json FILE]`, as
+//! root; the last file takes the samples. Without an image one of 1.5 GiB is made from files of
+//! this system. Contenders whose programs are missing are left out, and said to be.
 
+#[path = "../support/arguments.rs"]
+#[expect(dead_code, reason = "other benches take numbers, too")]
+mod arguments;
 #[path = "../support/corpus.rs"]
 mod corpus;
 mod library;
@@ -21,6 +24,7 @@ mod table;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::arguments::Arguments;
 use crate::library::Library;
 use crate::mounts::run;
 use crate::reads::{Plan, Timed, Work};
@@ -50,7 +54,8 @@ trait Contender {
 }
 
 fn main() {
-    let options = options();
+    let arguments = Arguments::read(&["--image", "--runs", "--only"]);
+    let options = Options::of(&arguments);
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let image = options.image.clone().unwrap_or_else(|| corpus::system_image(scratch.path()));
     let repo = library::repository_of(scratch.path(), &image);
@@ -74,27 +79,20 @@ fn main() {
         eprintln!("run {} of {}", run + 1, options.runs);
     }
     table.print(&plan);
+    arguments.write_json(&table.to_json());
 }
 
 impl Options {
+    fn of(arguments: &Arguments) -> Self {
+        let only: String = arguments.value("--only").unwrap_or_default();
+        Self {
+            image: arguments.value("--image"),
+            runs: arguments.value("--runs").unwrap_or(5),
+            only: only.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        }
+    }
+
     fn is_wanted(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only.as_str()))
     }
-}
-
-fn options() -> Options {
-    let mut options = Options { image: None, runs: 5, only: Vec::new() };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().expect("a value");
-        match arg.as_str() {
-            "--image" => options.image = Some(value().into()),
-            "--runs" => options.runs = value().parse().expect("a number"),
-            "--only" => options.only = value().split(',').map(str::to_owned).collect(),
-            // What cargo adds.
-            "--bench" => {}
-            other => panic!("unknown argument {other}"),
-        }
-    }
-    options
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 use crate::reads::{Plan, Timed, Work};
 
 /// The runs of all contenders, in the order in which they first ran.
@@ -36,6 +38,29 @@ impl Table {
                 println!("  {name:<34}{}", line(work, runs, base));
             }
         }
+    }
+
+    /// By contender and kind of work, every run; what is done in a run is in bytes or reads.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut contenders = Map::new();
+        for ((number, place), runs) in &self.runs {
+            let runs = runs.iter().map(|run| {
+                let Timed { seconds, cpu_seconds, amount } = run;
+                json!({ "seconds": seconds, "cpu_seconds": cpu_seconds, "amount": amount })
+            });
+            let works = contenders.entry(self.names[*place].as_str()).or_insert_with(|| json!({}));
+            works[key(Work::ALL[*number])] = runs.collect();
+        }
+        Value::Object(contenders)
+    }
+}
+
+fn key(work: Work) -> String {
+    match work {
+        Work::InOrder => "in order".to_owned(),
+        Work::PastCache => "past the page cache".to_owned(),
+        Work::Again => "again".to_owned(),
+        Work::AtRandom(jobs) => format!("at random, {jobs} at a time"),
     }
 }
 

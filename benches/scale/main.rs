@@ -1,15 +1,18 @@
 //! What grows with a repository, and what must not: opening, lookups, sessions, listing, planning,
 //! merging and the memory of each, on synthetic repositories of three sizes side by side.
 //!
-//! `cargo bench --bench scale -- [--directory DIR] [CHUNKS...]`: 100,000, 1 million and 10 million
-//! chunks in the directory for temporary files, unless said otherwise; a restore point for every
-//! 10,000 chunks. 100 million chunks take 13 GB for a while, and 1.6 million files for the packs.
+//! `cargo bench --bench scale -- [--directory DIR] [--json FILE] [CHUNKS...]`: 100,000, 1 million
+//! and 10 million chunks in the directory for temporary files, unless said otherwise; a restore
+//! point for every 10,000 chunks. The file takes the figures. 100 million chunks take 13 GB for a
+//! while, and 1.6 million files for the packs.
 //!
 //! Every figure comes from a process of its own, so that none finds the memory or the checked pages
 //! of another. "Cold" means that the kernel was told to forget the index before; pages that the
 //! device's host has cached are still quick. It fails where a cost that must not follow the size of
 //! the repository does.
 
+#[path = "../support/arguments.rs"]
+mod arguments;
 #[path = "../../tests/support/synthetic/mod.rs"]
 mod synthetic;
 
@@ -18,11 +21,12 @@ mod process;
 mod table;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use process::{evict_index, run_alone};
+use arguments::Arguments;
+use process::{ALONE, evict_index, run_alone};
 use synthetic::{Numbers, make};
 use table::Table;
 
@@ -32,27 +36,26 @@ const CHUNKS_PER_POINT: u64 = 10_000;
 const VMS_MAX: u64 = 100;
 
 fn main() -> ExitCode {
-    // Cargo adds `--bench`.
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|one| one != "--bench").collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let ["--alone", name, root, chunks] = arguments[..] {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    if let [alone, name, root, chunks] = &words[..]
+        && alone == ALONE
+    {
         let numbers = numbers_of(chunks.parse().expect("a number"));
         work::run(name, Path::new(root), numbers).expect("the work can be done");
         return ExitCode::SUCCESS;
     }
-    let (parent, sizes) = match arguments[..] {
-        ["--directory", directory, ref sizes @ ..] => (PathBuf::from(directory), sizes),
-        ref sizes => (std::env::temp_dir(), sizes),
-    };
-    let sizes = match sizes {
+    let arguments = Arguments::read(&["--directory"]);
+    let parent = arguments.value("--directory").unwrap_or_else(std::env::temp_dir);
+    let sizes = match arguments.numbers() {
         [] => vec![100_000, 1_000_000, 10_000_000],
-        given => given.iter().map(|text| text.parse().expect("a number of chunks")).collect(),
+        given => given.to_vec(),
     };
     let mut table = Table::default();
     for chunks in &sizes {
         measure(&parent, numbers_of(*chunks), &mut table);
     }
     table.print(&sizes);
+    arguments.write_json(&table.to_json(&sizes));
     match table.broken().as_slice() {
         [] => ExitCode::SUCCESS,
         broken => {

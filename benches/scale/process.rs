@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// Begins the arguments of a process that does one work.
+pub(crate) const ALONE: &str = "--alone";
+
 /// What one process measured, by the name of the figure.
 pub(crate) type Figures = BTreeMap<String, f64>;
 
@@ -16,7 +19,7 @@ pub(crate) type Figures = BTreeMap<String, f64>;
 pub(crate) fn run_alone(name: &str, root: &Path, chunks: u64) -> Figures {
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(program);
-    let output = command.args(["--alone", name]).arg(root).arg(chunks.to_string()).output();
+    let output = command.args([ALONE, name]).arg(root).arg(chunks.to_string()).output();
     let output = output.expect("this program starts again");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {error}");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 use crate::numbers_of;
 use crate::process::Figures;
 
@@ -97,6 +99,15 @@ impl Table {
             let cells: String = values.iter().map(|value| format!(" {value:>12.2} |")).collect();
             println!("| {label:<36} |{cells}");
         }
+    }
+
+    /// By work and figure, a value for each size.
+    pub(crate) fn to_json(&self, sizes: &[u64]) -> Value {
+        let mut works = BTreeMap::<&str, Map<String, Value>>::new();
+        for ((work, figure), values) in &self.values {
+            works.entry(work).or_default().insert(figure.clone(), json!(values));
+        }
+        json!({ "chunks": sizes, "points": self.points, "works": works })
     }
 
     fn row(&self, work: &str, figure: &str) -> Option<&Vec<f64>> {

@@ -2,6 +2,8 @@
 
 import statistics
 
+from . import benches
+
 ENCRYPTED, PLAIN = "Backstop, encrypted", "Backstop"
 OURS = (ENCRYPTED, PLAIN)
 # Added bytes that differ by more from ours are not of comparable compression.
@@ -18,10 +20,11 @@ ADDS = ("fresh", "noise", "again", "incremental")
 
 
 def merge(runs):
-    """Joins the rounds of several runs, which must be of the same programs in the same versions."""
-    first, *rest = runs
-    joined = {**first, "samples": {}}
-    for run in (first, *rest):
+    """Joins the rounds of several runs. Those of programs must be of the same in the same versions."""
+    compared = [run for run in runs if run["samples"]]
+    first = compared[0] if compared else runs[0]
+    joined = {**first, "samples": {}, "benches": benches.joined(run.get("benches", {}) for run in runs)}
+    for run in compared:
         if any(run[key] != first[key] for key in ("programs", "image_bytes", "cold", "processors")):
             raise SystemExit("compare: these results are of other programs, images or conditions")
         for work, programs in run["samples"].items():
