@@ -59,7 +59,6 @@ fn look(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
 
 fn run(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
     let store = &**repo.store();
-    let _read_once = store.read_once();
     // Even the text of a lock takes room.
     let _room = LentBallast::begin(repo)?;
     let _lock = lock_prunes(repo)?;
