@@ -1,6 +1,7 @@
 //! All segments together: where is a chunk?
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::id::{ChunkId, PackId, SegmentId};
@@ -48,12 +49,23 @@ impl Index {
         Ok(Self { sealing: self.sealing.clone(), segments: loaded.segments, damaged })
     }
 
-    /// Has the processor fetch from all segments at once what a lookup of `chunk` will look at, if
-    /// it is in memory: one after the other, each segment would wait for it anew.
-    fn touch(&self, chunk: ChunkId) {
-        if self.segments.len() > 1 {
-            self.segments.iter().for_each(|segment| segment.search().touch_bucket(chunk));
-            self.segments.iter().for_each(|segment| segment.search().touch_guess(chunk));
+    /// Has the processor fetch from all segments after the first `skip` what a lookup of `chunk`
+    /// will look at, if it is in memory: one after the other, each would wait for it anew.
+    #[inline]
+    fn touch(&self, chunk: ChunkId, skip: usize) {
+        let segments = self.segments.get(skip..).unwrap_or_default();
+        if segments.len() > 1 {
+            segments.iter().for_each(|segment| segment.search().touch_bucket(chunk));
+            segments.iter().for_each(|segment| segment.search().touch_guess(chunk));
+        }
+    }
+
+    /// The first segment is the largest and has most of what is looked up: until it has not, the
+    /// others are left alone.
+    #[inline]
+    fn touch_after_first(&self, chunk: ChunkId, segment_number: usize) {
+        if segment_number == 1 {
+            self.touch(chunk, 1);
         }
     }
 
@@ -61,7 +73,7 @@ impl Index {
     ///
     /// Fails only where no copy was found and a segment that might have one is damaged.
     pub fn locations(&self, chunk: ChunkId) -> Result<Vec<Location>> {
-        self.touch(chunk);
+        self.touch(chunk, 0);
         let mut found = Vec::new();
         let mut failure = None;
         for segment in &self.segments {
@@ -93,30 +105,37 @@ impl Index {
         chunk: ChunkId,
         mut take: impl FnMut(&Location) -> Option<T>,
     ) -> Result<Option<T>> {
-        self.touch(chunk);
-        let (mut found, mut failure) = (Vec::new(), None);
-        for segment in &self.segments {
-            let known = found.len();
-            if let Err(error) = segment.find(chunk, &mut found) {
-                failure.get_or_insert(error);
+        let (mut refused, mut failure, mut taken) = (Vec::new(), None, None);
+        for (number, segment) in self.segments.iter().enumerate() {
+            self.touch_after_first(chunk, number);
+            let asked = segment.each_copy(chunk, |copy| {
+                if !refused.contains(copy) {
+                    taken = take(copy);
+                    if taken.is_some() {
+                        return ControlFlow::Break(());
+                    }
+                    refused.push(*copy);
+                }
+                ControlFlow::Continue(())
+            });
+            if taken.is_some() {
+                return Ok(taken);
             }
-            let (known, new) = found.split_at(known);
-            let mut new = new.iter().filter(|copy| !known.contains(copy));
-            if let Some(taken) = new.find_map(&mut take) {
-                return Ok(Some(taken));
+            if let Err(error) = asked {
+                failure.get_or_insert(error);
             }
         }
         match failure {
-            Some(error) if found.is_empty() => Err(error.chunk(chunk)),
+            Some(error) if refused.is_empty() => Err(error.chunk(chunk)),
             _ => Ok(None),
         }
     }
 
     /// Whether the index has a copy of `chunk`. Fails as [`Index::locations`] does.
     pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
-        self.touch(chunk);
         let mut failure: Option<Error> = None;
-        for segment in &self.segments {
+        for (number, segment) in self.segments.iter().enumerate() {
+            self.touch_after_first(chunk, number);
             match segment.contains(chunk) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}

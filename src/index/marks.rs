@@ -51,13 +51,25 @@ impl Index {
     /// others are marked then.
     pub fn mark_all(&self, chunks: &[ChunkId], marks: &mut Marks) -> Result<Option<ChunkId>> {
         let mut is_there = vec![false; chunks.len()];
+        let positions: Vec<u32> = (0..).take(chunks.len()).collect();
+        let mut failure = None;
         for (segment, words) in self.segments().iter().zip(&mut marks.segments) {
-            segment.numbers_of_all(chunks, |position, numbers| {
-                for number in numbers {
-                    is_there[position] = true;
-                    words[number as usize / 64] |= 1 << (number % 64);
-                }
-            })?;
+            segment.search().numbers_of_all(
+                chunks,
+                &positions,
+                |position, numbers| match numbers {
+                    Ok(numbers) => {
+                        for number in numbers {
+                            is_there[position as usize] = true;
+                            words[number as usize / 64] |= 1 << (number % 64);
+                        }
+                    }
+                    Err(error) => failure = Some(error.chunk(chunks[position as usize])),
+                },
+            );
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
         }
         let missing = is_there.iter().position(|is_there| !is_there);
         Ok(missing.map(|position| chunks[position]))

@@ -6,6 +6,7 @@
 
 pub mod builder;
 pub mod lookup;
+pub mod many;
 pub mod marks;
 pub mod merge;
 pub mod plan;

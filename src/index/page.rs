@@ -113,7 +113,26 @@ impl Pages {
     }
 
     /// The body of a page that is what was written.
+    #[inline]
     pub(super) fn body(&self, page: u64) -> Result<BodyRef<'_>> {
+        match self.near(page) {
+            Some(body) => Ok(BodyRef::Mapped(body)),
+            None => self.far(page),
+        }
+    }
+
+    /// The body of a page that lies open in the mapping and was used before.
+    #[inline]
+    pub(super) fn near(&self, page: u64) -> Option<&PageBody> {
+        if !matches!(self.proof, Proof::Checks) || !self.is_proven(page) {
+            return None;
+        }
+        let (pages, _) = self.bytes.as_chunks::<PAGE_LEN>();
+        pages.get(page as usize)?.first_chunk()
+    }
+
+    #[inline(never)]
+    fn far(&self, page: u64) -> Result<BodyRef<'_>> {
         match &self.proof {
             Proof::Checks => self.checked(page).map(BodyRef::Mapped),
             Proof::Tags { seal, opened } => {
@@ -136,20 +155,20 @@ impl Pages {
 
     fn checked(&self, page: u64) -> Result<&PageBody> {
         let (body, check) = self.stored(page)?;
-        if !self.is_proven(page) {
-            if page_check(page, body) != *check {
-                return Err(self.damaged(PAGE_DAMAGED, page));
-            }
-            self.set_proven(page);
+        if page_check(page, body) != *check {
+            return Err(self.damaged(PAGE_DAMAGED, page));
         }
+        self.set_proven(page);
         Ok(body)
     }
 
-    /// Of a page that is there.
+    /// Whether the page was used before; no page beyond the end was.
     // Nothing but the bit itself is handed from thread to thread, so no ordering is needed; two
     // threads that check one page at the same time both find the same.
+    #[inline]
     fn is_proven(&self, page: u64) -> bool {
-        self.proven[(page / 64) as usize].load(Ordering::Relaxed) & 1 << (page % 64) != 0
+        let word = self.proven.get((page / 64) as usize);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (page % 64) != 0)
     }
 
     fn set_proven(&self, page: u64) {
@@ -158,18 +177,21 @@ impl Pages {
 
     /// Has record `number` of a section, as in [`Pages::record`], come from memory to the
     /// processor, if its page was used before. Whether it was.
+    #[inline]
     pub(super) fn touch<const N: usize>(&self, first_page: u64, number: u64) -> bool {
         let (page, slot) = place::<N>(first_page, number);
-        let is_near = page < self.page_count() && self.is_proven(page);
+        let is_near = self.is_proven(page);
         if is_near {
             let at = page as usize * PAGE_LEN + slot * N;
-            std::hint::black_box(self.bytes[at] ^ self.bytes[at + N - 1]);
+            self.bytes.prefetch(at);
+            self.bytes.prefetch(at + N - 1);
         }
         is_near
     }
 
     /// Says that record `number` of a section will be read soon: its page comes from the medium
     /// beside others, or the record to the processor.
+    #[inline]
     pub(super) fn will_need<const N: usize>(&self, first_page: u64, number: u64) {
         if !self.touch::<N>(first_page, number) {
             self.fetch(place::<N>(first_page, number).0);
@@ -183,10 +205,6 @@ impl Pages {
             let bytes = |pages: u64| (pages as usize).saturating_mul(PAGE_LEN);
             self.bytes.will_need(bytes(page)..bytes(page + 2 * PAGES_AHEAD));
         }
-    }
-
-    fn page_count(&self) -> u64 {
-        (self.bytes.len() / PAGE_LEN) as u64
     }
 
     /// A page as it is stored: its body, and its check or tag.
@@ -217,6 +235,7 @@ impl Pages {
     }
 
     /// Record `number` of the section of records of `N` bytes that begins at `first_page`.
+    #[inline]
     pub(super) fn record<const N: usize>(&self, first_page: u64, number: u64) -> Result<[u8; N]> {
         let (page, slot) = place::<N>(first_page, number);
         let body = self.body(page)?;
@@ -248,6 +267,7 @@ impl Pages {
 }
 
 /// The page of record `number` of a section, and its number there.
+#[inline]
 fn place<const N: usize>(first_page: u64, number: u64) -> (u64, usize) {
     let per_page = (PAGE_BODY_LEN / N) as u64;
     (first_page + number / per_page, (number % per_page) as usize)

@@ -1,7 +1,7 @@
 //! One segment: a sorted table of where chunks lie, mapped, and trusted only page by page.
 
 use std::collections::HashSet;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use crate::base::id::{ChunkId, PackId, SegmentId};
 use crate::crypto::Sealing;
@@ -13,7 +13,7 @@ use crate::format::segment::{
 };
 use crate::index::page::Pages;
 use crate::index::scan::Scan;
-use crate::index::search::Search;
+use crate::index::search::{BATCH, Search};
 use crate::store::Store;
 
 /// An open segment. Any number of threads may look up in it at once.
@@ -81,36 +81,62 @@ impl Segment {
     ///
     /// What was appended before an error is right.
     pub fn find(&self, chunk: ChunkId, found: &mut Vec<Location>) -> Result<()> {
-        for number in self.search().first(chunk)? {
-            let encoded = self.entry_bytes(number)?;
-            if IndexEntry::chunk_bytes(&encoded) != chunk.as_bytes() {
-                break;
+        self.each_copy(chunk, |copy| {
+            found.push(*copy);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Hands every copy of `chunk` to `each` until it breaks off.
+    #[inline]
+    pub(super) fn each_copy(
+        &self,
+        chunk: ChunkId,
+        mut each: impl FnMut(&Location) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.search().each(chunk, |number, encoded| {
+            let entry = self.decoded(number, encoded)?;
+            Ok(each(&self.location(&entry)?))
+        })
+    }
+
+    /// Whether there is an entry of `chunk`.
+    pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
+        let mut is_there = false;
+        self.search().each(chunk, |_, _| {
+            is_there = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(is_there)
+    }
+
+    /// Hands the copies of those of `chunks` at `positions` to `found`, each with its position, or
+    /// what keeps one from being known; chunk by chunk, as [`Search::numbers_of_all`] has it.
+    pub(super) fn copies_of_all(
+        &self,
+        chunks: &[ChunkId],
+        positions: &[u32],
+        mut found: impl FnMut(u32, Result<Location>),
+    ) {
+        let mut entries = Vec::with_capacity(BATCH);
+        for positions in positions.chunks(BATCH) {
+            self.search().numbers_of_all(chunks, positions, |position, numbers| match numbers {
+                Ok(numbers) => entries.extend(numbers.map(|one| (position, self.entry(one)))),
+                Err(error) => entries.push((position, Err(error))),
+            });
+            for entry in entries.iter().filter_map(|(_, entry)| entry.as_ref().ok()) {
+                let number = u64::from(entry.pack_number);
+                self.pages.will_need::<{ PackId::LEN }>(self.sections.packs, number);
             }
-            let entry = self.decoded(number, &encoded)?;
-            found.push(self.location(&entry)?);
+            for (position, entry) in entries.drain(..) {
+                found(position, entry.and_then(|entry| self.location(&entry)));
+            }
         }
-        Ok(())
     }
 
     /// The numbers of the entries of `chunk`.
     pub(super) fn numbers(&self, chunk: ChunkId) -> Result<Range<u32>> {
         self.search().numbers(chunk)
-    }
-
-    /// The same for many chunks, as [`Search::numbers_of_all`] has it.
-    pub(super) fn numbers_of_all(
-        &self,
-        chunks: &[ChunkId],
-        found: impl FnMut(usize, Range<u32>),
-    ) -> Result<()> {
-        self.search().numbers_of_all(chunks, found)
-    }
-
-    /// Whether there is an entry of `chunk`.
-    pub fn contains(&self, chunk: ChunkId) -> Result<bool> {
-        let mut numbers = self.search().first(chunk)?;
-        let Some(first) = numbers.next() else { return Ok(false) };
-        Ok(IndexEntry::chunk_bytes(&self.entry_bytes(first)?) == chunk.as_bytes())
     }
 
     /// The packs that the entries lie in. After an error the ids of other pages still come.

@@ -177,21 +177,17 @@ impl Visitor for Proof<'_> {
     }
 
     fn chunks(&mut self, chunks: &[ChunkId]) -> Result<()> {
-        self.index.will_need(chunks);
-        chunks.iter().try_for_each(|chunk| self.chunk(*chunk))
-    }
-}
-
-impl Proof<'_> {
-    fn chunk(&self, chunk: ChunkId) -> Result<()> {
-        let copies = self.index.locations(chunk)?;
-        if copies.is_empty() {
-            return Err(Error::corrupt("the index knows no copy of the chunk").chunk(chunk));
-        }
-        if copies.iter().all(|copy| self.condemned.contains(&copy.pack)) {
-            let what = "a prune has condemned every copy of the chunk";
-            return Err(Error::new(ErrorKind::Busy, what).chunk(chunk));
-        }
-        Ok(())
+        let (mut are_known, mut are_kept) = (vec![false; chunks.len()], vec![false; chunks.len()]);
+        self.index.find_copies(chunks, |position, copy| {
+            are_known[position] = true;
+            are_kept[position] = !self.condemned.contains(&copy.pack);
+            are_kept[position]
+        })?;
+        let Some(lost) = are_kept.iter().position(|is_kept| !is_kept) else { return Ok(()) };
+        let (kind, what) = match are_known[lost] {
+            false => (ErrorKind::Corrupt, "the index knows no copy of the chunk"),
+            true => (ErrorKind::Busy, "a prune has condemned every copy of the chunk"),
+        };
+        Err(Error::new(kind, what).chunk(chunks[lost]))
     }
 }

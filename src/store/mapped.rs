@@ -40,6 +40,21 @@ impl ObjectBytes {
 }
 
 impl ObjectBytes {
+    /// Has the processor fetch the byte at `at` and its neighbours to its caches, and goes on
+    /// meanwhile. Nothing happens for bytes that are not in memory, or beyond the end.
+    #[inline]
+    pub fn prefetch(&self, at: usize) {
+        let Some(byte) = self.get(at) else { return };
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing that the program can see, and the byte is there.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _no_such_instruction = byte;
+    }
+
     /// Says that these bytes will be read soon, so that the medium reads them beside each other and
     /// nobody waits for one after the other. Only advice: no result. Bytes beyond the end are none.
     pub fn will_need(&self, range: Range<usize>) {
@@ -54,6 +69,7 @@ impl ObjectBytes {
 impl Deref for ObjectBytes {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Bytes::Mapped(map) => map,

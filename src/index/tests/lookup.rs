@@ -1,16 +1,17 @@
 //! All segments of a store together.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::base::id::SegmentId;
+use crate::base::id::{ChunkId, SegmentId};
 use crate::error::{ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::format::segment::{PAGE_LEN, SegmentFooter};
 use crate::index::builder::publish_segment;
 use crate::index::lookup::Index;
 use crate::index::page_writer::PageWriter;
-use crate::index::testing::{Draw, Entry, REPO, model, plain};
+use crate::index::testing::{Draw, Entry, REPO, keyed, model, plain};
 use crate::index::writer::SegmentWriter;
 use crate::monitor::{RecordingMonitor, VoidMonitor};
 use crate::store::mapped::ObjectBytes;
@@ -70,6 +71,44 @@ fn copies_are_handed_over_each_once_until_one_is_taken_in_whichever_segment_it_l
     seen.sort_unstable_by_key(|copy| (copy.pack, copy.offset));
     assert_eq!(seen, index.locations(chunk).unwrap());
     assert_eq!(index.find_copy(draw.chunk(), |_| Some(())).unwrap(), None);
+}
+
+#[test]
+fn many_chunks_at_once_are_answered_as_one_by_one() {
+    for sealing in [plain(), keyed()] {
+        let (store, draw) = (MemoryStore::new(), Draw::new(9));
+        let entries = draw.entries(3000);
+        for part in [&entries[..2000], &entries[1500..2600], &entries[2000..]] {
+            publish_segment(&store, &sealing, part.to_vec()).unwrap();
+        }
+        let index = Index::load(&store, &sealing, &VoidMonitor).unwrap();
+        let mut chunks: Vec<ChunkId> = model(&entries).into_keys().collect();
+        chunks.extend((0..500).map(|_| draw.chunk()));
+        chunks.extend_from_within(..100);
+        let mut all = vec![Vec::new(); chunks.len()];
+        let handed = index.find_copies(&chunks, |position, copy| {
+            all[position].push(*copy);
+            false
+        });
+        handed.unwrap();
+        let mut first = vec![Vec::new(); chunks.len()];
+        let handed = index.find_copies(&chunks, |position, copy| {
+            first[position].push(*copy);
+            true
+        });
+        handed.unwrap();
+        let mut found = BTreeSet::new();
+        index.contains_each(&chunks, |position| assert!(found.insert(position))).unwrap();
+        let is_there = |position: &usize| index.contains(chunks[*position]).unwrap();
+        assert_eq!(found, (0..chunks.len()).filter(is_there).collect());
+        for ((chunk, mut all), first) in chunks.iter().zip(all).zip(first) {
+            all.sort_unstable_by_key(|copy| (copy.pack, copy.offset));
+            all.dedup();
+            assert_eq!(all, index.locations(*chunk).unwrap());
+            assert_eq!(first.len(), all.len().min(1));
+            assert!(first.iter().all(|copy| all.contains(copy)));
+        }
+    }
 }
 
 #[test]
@@ -140,7 +179,18 @@ fn a_damaged_page_hides_no_copy_of_another_segment() {
     assert_eq!(index.segment_count(), 2);
     assert_finds_all(&index, &shared);
     let (chunk, _) = single[0];
-    for error in [index.locations(chunk).unwrap_err(), index.contains(chunk).unwrap_err()] {
+    let mut chunks: Vec<ChunkId> = shared.iter().map(|(chunk, _)| *chunk).collect();
+    chunks.insert(7, chunk);
+    let mut found = BTreeSet::new();
+    let at_once = index.find_copies(&chunks, |position, _| found.insert(chunks[position]));
+    assert_eq!(found, shared.iter().map(|(chunk, _)| *chunk).collect());
+    let mut is_there = BTreeSet::new();
+    let all = index.contains_each(&chunks, |position| {
+        is_there.insert(chunks[position]);
+    });
+    assert_eq!((is_there, all.unwrap_err().chunk_id()), (found, Some(chunk)));
+    let one_by_one = [index.locations(chunk).unwrap_err(), index.contains(chunk).unwrap_err()];
+    for error in one_by_one.into_iter().chain([at_once.unwrap_err()]) {
         assert_eq!((error.kind(), error.chunk_id()), (ErrorKind::Corrupt, Some(chunk)));
     }
 }
