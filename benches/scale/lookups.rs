@@ -54,10 +54,16 @@ pub(crate) fn warm(index: &Index, numbers: Numbers) -> Result<()> {
         ids
     };
     tell("hits", rate(|| draw.hits(WARM), |ids| first_copies(index, ids))?);
+    tell("known", rate(|| draw.hits(WARM), |ids| known(index, ids))?);
     tell("misses", rate(|| draw.misses(WARM), |ids| first_copies(index, ids))?);
     tell("sorted hits", rate(|| sorted(draw.hits(WARM)), |ids| first_copies(index, ids))?);
-    tell("batched hits", rate(|| sorted(draw.hits(WARM)), |ids| there(index, ids))?);
-    tell("batched misses", rate(|| sorted(draw.misses(WARM)), |ids| there(index, ids))?);
+    tell("batched hits", rate(|| draw.hits(WARM), |ids| in_batches(index, ids))?);
+    let (hits, misses) = (|| sorted(draw.hits(WARM)), || sorted(draw.misses(WARM)));
+    tell("sorted batched hits", rate(hits, |ids| in_batches(index, ids))?);
+    tell("sorted batched misses", rate(misses, |ids| in_batches(index, ids))?);
+    tell("sorted batched known", rate(hits, |ids| known_in_batches(index, ids))?);
+    tell("marked hits", rate(hits, |ids| marked(index, ids))?);
+    tell("marked misses", rate(misses, |ids| marked(index, ids))?);
     Ok(())
 }
 
@@ -67,8 +73,36 @@ pub(crate) fn read_all(index: &Index) -> Result<()> {
     entries.try_for_each(|entry| entry.map(drop))
 }
 
+/// How many of `ids` have a copy, in batches.
+fn in_batches(index: &Index, ids: &[ChunkId]) -> Result<usize> {
+    let mut count = 0;
+    for batch in ids.chunks(BATCH) {
+        index.find_copies(batch, |_, _| {
+            count += 1;
+            true
+        })?;
+    }
+    Ok(count)
+}
+
+/// How many of `ids` are there, wherever.
+fn known(index: &Index, ids: &[ChunkId]) -> Result<usize> {
+    let mut count = 0;
+    for id in ids {
+        count += usize::from(index.contains(*id)?);
+    }
+    Ok(count)
+}
+
+/// The same in batches, as a backup asks for what it inherits.
+fn known_in_batches(index: &Index, ids: &[ChunkId]) -> Result<usize> {
+    let mut count = 0;
+    ids.chunks(BATCH).try_for_each(|batch| index.contains_each(batch, |_| count += 1))?;
+    Ok(count)
+}
+
 /// How many of `ids`, of which all or none are there, are there; in batches, as a prune marks.
-fn there(index: &Index, ids: &[ChunkId]) -> Result<usize> {
+fn marked(index: &Index, ids: &[ChunkId]) -> Result<usize> {
     let mut marks = index.no_marks();
     let mut count = 0;
     for batch in ids.chunks(BATCH) {
@@ -117,7 +151,7 @@ pub(crate) fn cold_misses(index: &Index, numbers: Numbers) -> Result<()> {
     cold(&Draw::new(numbers).misses(COLD), |ids| first_copies(index, ids))
 }
 
-/// How many of `ids` have a copy, as reads and backups ask.
+/// How many of `ids` have a copy, as reads ask.
 fn first_copies(index: &Index, ids: &[ChunkId]) -> Result<usize> {
     let mut count = 0;
     for id in ids {
@@ -127,5 +161,9 @@ fn first_copies(index: &Index, ids: &[ChunkId]) -> Result<usize> {
 }
 
 pub(crate) fn cold_batches(index: &Index, numbers: Numbers) -> Result<()> {
-    cold(&Draw::new(numbers).hits(COLD), |ids| there(index, ids))
+    cold(&Draw::new(numbers).hits(COLD), |ids| known_in_batches(index, ids))
+}
+
+pub(crate) fn cold_marks(index: &Index, numbers: Numbers) -> Result<()> {
+    cold(&Draw::new(numbers).hits(COLD), |ids| marked(index, ids))
 }

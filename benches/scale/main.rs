@@ -82,7 +82,7 @@ fn measure(parent: &Path, numbers: Numbers, table: &mut Table) {
     for name in ["open", "list", "show", "forget", "mount", "session"] {
         table.add(name, (0..RUNS).map(|_| run_alone(name, &root, numbers.chunks)).collect());
     }
-    for name in ["cold-hits", "cold-misses", "cold-batches"] {
+    for name in ["cold-hits", "cold-misses", "cold-batches", "cold-marks"] {
         let cold = |_| {
             evict_index(&root);
             run_alone(name, &root, numbers.chunks)

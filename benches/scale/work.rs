@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use backstop::base::cancel::Cancel;
 use backstop::base::chance::Chance;
 use backstop::base::id::{ChunkId, PackId};
-use backstop::base::limits::CHUNK_BYTES;
+use backstop::base::limits::{CHUNK_BYTES, MAP_FANOUT};
 use backstop::base::zone::Zone;
 use backstop::error::{Error, Result};
 use backstop::format::entry::EntryKind;
@@ -63,6 +63,7 @@ pub(crate) fn run(name: &str, root: &Path, numbers: Numbers) -> Result<()> {
         "cold-hits" => lookups::cold_hits(&repo.reader()?.index(), numbers)?,
         "cold-misses" => lookups::cold_misses(&repo.reader()?.index(), numbers)?,
         "cold-batches" => lookups::cold_batches(&repo.reader()?.index(), numbers)?,
+        "cold-marks" => lookups::cold_marks(&repo.reader()?.index(), numbers)?,
         "prune" => plan_prune(root, numbers)?,
         "merge" => merge_all(&repo)?,
         "packs" => write_packs(&repo)?,
@@ -109,7 +110,10 @@ fn dedup(repo: &Repository, numbers: Numbers) -> Result<()> {
     lookups::read_all(&repo.reader()?.index())?;
     let session = BackupSession::begin(repo, "vm0")?;
     let draw = Draw::new(numbers);
-    let usable = |ids: &[_]| Ok(ids.iter().filter(|id| session.has_usable_copy(**id)).count());
+    let usable = |ids: &[ChunkId]| {
+        let batches = ids.chunks(MAP_FANOUT).map(|batch| session.have_usable_copies(batch));
+        Ok(batches.flatten().filter(|is_there| *is_there).count())
+    };
     tell("hits", rate(|| draw.hits(DEDUP_LOOKUPS), usable)?);
     tell("misses", rate(|| draw.misses(DEDUP_LOOKUPS), usable)?);
     session.abort()

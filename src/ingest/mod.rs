@@ -8,6 +8,7 @@ mod board;
 mod feed;
 mod file;
 mod image_format;
+mod inheritance;
 pub mod open;
 mod parent;
 mod pipeline;

@@ -9,6 +9,7 @@ use crate::base::units::{ChunkGrid, ChunkIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::board::Board;
 use crate::ingest::feed::{Content, Feed, Piece};
+use crate::ingest::inheritance::Inheritance;
 use crate::ingest::parent::ParentDisk;
 use crate::ingest::source::{Extent, ExtentKind, ImageSource, RunReader};
 use crate::repo::BackupSession;
@@ -17,6 +18,7 @@ use crate::repo::BackupSession;
 pub(super) struct SourceFeed<'a> {
     source: &'a dyn ImageSource,
     parent: Option<&'a ParentDisk>,
+    inheritance: Option<Inheritance<'a>>,
     board: &'a Board,
     session: &'a BackupSession,
     grid: ChunkGrid,
@@ -69,7 +71,8 @@ impl<'a> SourceFeed<'a> {
         session: &'a BackupSession,
     ) -> Self {
         let grid = ChunkGrid::new(source.size_bytes());
-        Self { source, parent, board, session, grid, cursor: Mutex::default() }
+        let inheritance = parent.map(|parent| Inheritance::new(parent, session));
+        Self { source, parent, inheritance, board, session, grid, cursor: Mutex::default() }
     }
 
     /// Takes the next chunks that are not known to be all zero, at most `most` of them.
@@ -139,17 +142,13 @@ impl<'a> SourceFeed<'a> {
     }
 
     /// What the parent disk holds of a chunk, if it is as long there and, where it is no hole, has
-    /// a copy that may be referred to: every inherited chunk is looked up, because a prune may be
-    /// about to delete the pack that it lies in.
+    /// a copy that may be referred to.
     fn inherit(&self, index: ChunkIndex) -> Option<Option<ChunkId>> {
         let parent = self.parent?;
         if parent.chunk_len(index) != self.grid.chunk_len(index) {
             return None;
         }
-        match parent.leaf(index).ok()? {
-            None => Some(None),
-            Some(chunk) => self.session.has_usable_copy(chunk).then_some(Some(chunk)),
-        }
+        self.inheritance.as_ref()?.get(index)
     }
 
     /// The extent at `offset`. Unchanged is only what the parent disk reaches.

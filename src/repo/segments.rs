@@ -28,6 +28,13 @@ pub(super) struct Unusable {
     pub(super) copies: HashSet<DamagedCopy>,
 }
 
+impl Unusable {
+    /// Whether every copy may be referred to: then it does not matter in which pack one lies.
+    fn is_empty(&self) -> bool {
+        self.packs.is_empty() && self.copies.is_empty()
+    }
+}
+
 /// The index as a session sees it, with what the session adds.
 pub(super) struct SessionIndex {
     repo: Repository,
@@ -73,10 +80,30 @@ impl SessionIndex {
 
     /// Whether the index shows a copy that may be referred to. A damaged page may hide one; to
     /// store the chunk again is always right.
-    pub(super) fn has_usable_copy(&self, chunk: ChunkId) -> bool {
+    fn has_usable_copy(&self, chunk: ChunkId) -> bool {
         let usable = |location: &Location| self.is_usable(location, chunk).then_some(());
-        let found = self.index().find_copy(chunk, usable);
-        found.inspect_err(|problem| self.report_once(problem)).is_ok_and(|found| found.is_some())
+        let found = match self.unusable.is_empty() {
+            true => self.index().contains(chunk),
+            false => self.index().find_copy(chunk, usable).map(|found| found.is_some()),
+        };
+        found.inspect_err(|problem| self.report_once(problem)).unwrap_or(false)
+    }
+
+    /// The same of many chunks, best sorted, at once: whether each has such a copy.
+    pub(super) fn have_usable_copies(&self, chunks: &[ChunkId]) -> Vec<bool> {
+        let mut are_there = vec![false; chunks.len()];
+        let index = self.index();
+        let asked = match self.unusable.is_empty() {
+            true => index.contains_each(chunks, |position| are_there[position] = true),
+            false => index.find_copies(chunks, |position, location| {
+                are_there[position] = self.is_usable(location, chunks[position]);
+                are_there[position]
+            }),
+        };
+        if let Err(problem) = asked {
+            self.report_once(&problem);
+        }
+        are_there
     }
 
     /// One damaged page is met by many chunks.

@@ -156,11 +156,11 @@ impl BackupSession {
         Ok((hash.id(), Stored::New))
     }
 
-    /// Whether a copy of the chunk is there that a restore point may refer to: indexed, and in no
-    /// pack that is condemned or known to be damaged there.
+    /// Whether of each of `chunks`, best sorted, a copy is there that a restore point may refer to:
+    /// indexed, and in no pack that is condemned or known to be damaged there.
     #[must_use]
-    pub fn has_usable_copy(&self, chunk: ChunkId) -> bool {
-        self.index.has_usable_copy(chunk)
+    pub fn have_usable_copies(&self, chunks: &[ChunkId]) -> Vec<bool> {
+        self.index.have_usable_copies(chunks)
     }
 
     /// The repository.
