@@ -1,7 +1,7 @@
 //! What each pack holds that is needed, counted from the index and the marks.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
@@ -11,6 +11,7 @@ use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::{Damaged, DamagedCopy};
 use crate::format::location::Location;
 use crate::prune::mark::Live;
+use crate::prune::pack_table::PackTable;
 use crate::repo::{MAP_COPIES, Repository};
 use crate::store::Store;
 
@@ -18,7 +19,7 @@ use crate::store::Store;
 #[derive(Debug, Default)]
 pub(super) struct Packs {
     /// Those that are there, each with its length.
-    pub(super) listed: HashMap<PackId, u64>,
+    pub(super) listed: PackTable<u64>,
     /// Those that the index names and that are gone, as somebody wrote down.
     pub(super) missing: HashSet<PackId>,
     /// Those that a scrub found to be gone.
@@ -67,7 +68,7 @@ impl PackUse {
 }
 
 /// The use of all packs.
-pub(super) type Uses = HashMap<PackId, PackUse>;
+pub(super) type Uses = PackTable<PackUse>;
 
 impl Packs {
     /// Lists packs and damage. `explained` are packs that may be gone. What is condemned must have
@@ -83,17 +84,10 @@ impl Packs {
             packs.damaged.extend(&damaged.copies);
             packs.lost.extend(&damaged.missing_packs);
         }
-        for name in store.list(Area::Packs)? {
-            let Some(pack) = name.pack_id() else { continue };
-            match store.len_bytes(&name) {
-                Ok(len) => drop(packs.listed.insert(pack, len)),
-                // Deleted by another prune since it was listed.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        for pack in live.index.packs()? {
-            if !packs.listed.contains_key(&pack) {
+        packs.listed = list_packs(store)?;
+        for pack in live.index.segments().iter().flat_map(|segment| segment.packs()) {
+            let pack = pack?;
+            if !packs.listed.contains_key(&pack) && !packs.missing.contains(&pack) {
                 let is_explained = packs.lost.contains(&pack) || explained.contains(&pack);
                 check_gone(store, pack, is_explained)?;
                 packs.missing.insert(pack);
@@ -129,11 +123,10 @@ impl Packs {
 
 /// Counts what is needed of each pack.
 pub(super) fn count(live: &Live, packs: &Packs) -> Result<Uses> {
-    let mut uses = Uses::new();
-    for (pack, len) in &packs.listed {
+    let mut uses = packs.listed.map(|pack, len| {
         let must_go = packs.carried.contains(pack);
-        uses.insert(*pack, PackUse { len: *len, must_go, ..PackUse::default() });
-    }
+        PackUse { len: *len, must_go, ..PackUse::default() }
+    });
     let mut has_surplus = false;
     each_chunk(live, |chunk, copies, is_live| {
         for copy in copies {
@@ -169,11 +162,11 @@ pub(super) fn count(live: &Live, packs: &Packs) -> Result<Uses> {
 }
 
 fn choose_among_surplus(live: &Live, packs: &Packs, uses: &mut Uses) -> Result<()> {
-    let sole = uses.clone();
     each_chunk(live, |chunk, copies, is_live| {
         let good = copies.iter().filter(|copy| packs.is_usable(chunk, copy)).count();
         if is_live && good > wanted(copies) {
-            for copy in packs.chosen(&sole, chunk, copies) {
+            // What is kept changes nothing that the choice looks at.
+            for copy in packs.chosen(uses, chunk, copies) {
                 if let Some(of_pack) = uses.get_mut(&copy.pack) {
                     of_pack.keep(&copy);
                 }
@@ -223,6 +216,23 @@ pub(super) fn each_chunk(
         group.push(entry);
     }
     hand_over(&mut group)
+}
+
+/// The packs that are there, each with its length.
+fn list_packs(store: &dyn Store) -> Result<PackTable<u64>> {
+    let mut listed = PackTable::default();
+    // One by one: of a million packs the names would take more memory than all that is kept.
+    store.each_name(Area::Packs, &mut |name| {
+        let Some(pack) = name.pack_id() else { return Ok(()) };
+        match store.len_bytes(&name) {
+            Ok(len) => listed.insert(pack, len),
+            // Deleted by another prune since it was listed.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    })?;
+    Ok(listed)
 }
 
 /// How many copies there should be.

@@ -24,7 +24,7 @@ pub(super) fn plan(
     foreign: &HashSet<PackId>,
 ) -> Plan {
     let mut plan = Plan::default();
-    for (pack, of_pack) in uses {
+    for (pack, of_pack) in uses.iter() {
         if foreign.contains(pack) || of_pack.is_last_resort {
             continue;
         }

@@ -92,7 +92,8 @@ mod tests {
         let pack = |number| PackId::from_bytes([number; 32]);
         let of_pack =
             |is_map| PackUse { needed: 1000, needed_entries: 10, is_map, ..PackUse::default() };
-        let uses = Uses::from([(pack(1), of_pack(false)), (pack(2), of_pack(true))]);
+        let packs = [(pack(1), of_pack(false)), (pack(2), of_pack(true))];
+        let uses: Uses = packs.into_iter().collect();
         let one = 1000 + 10 * TABLE_ROW_LEN as u64 + FRAME_BYTES;
         assert_eq!(rewritten_bytes(&uses, &[pack(1)], false), one);
         assert_eq!(rewritten_bytes(&uses, &[pack(2)], false), 2 * one);

@@ -96,6 +96,8 @@ impl Run<'_> {
         let doomed: HashSet<PackId> = survey.plan.doomed().copied().collect();
         let points: HashSet<PointId> = survey.roots.dropped.iter().copied().collect();
         let mut batches = batches(&survey, &doomed, &points);
+        // The tables of this look go before those of the next one come.
+        let Survey { roots, found, .. } = survey;
         self.own.publish(self.repo, &Batch { packs: doomed, points, waits_for: None })?;
         report.waits_for = self.wait(&mut batches)?;
         let is_ready = |batch: &Batch| batch.waits_for.as_ref().is_none_or(HashSet::is_empty);
@@ -104,7 +106,7 @@ impl Run<'_> {
             ready.packs.extend(&batch.packs);
             ready.points.extend(&batch.points);
         }
-        let sweep = Sweep::look(self.repo, &survey, ready, &self.options.cancel)?;
+        let sweep = Sweep::look(self.repo, &roots, ready, &self.options.cancel)?;
         self.deletes = true;
         sweep.delete(&mut report)?;
         match is_ready(&batches[0]) {
@@ -112,7 +114,7 @@ impl Run<'_> {
             // Beside the first, which goes with its packs: this one says who is waited for.
             false => self.own.publish(self.repo, &batches[0])?,
         }
-        sweep.clear_lists(&survey)?;
+        sweep.clear_lists(&found)?;
         Ok(report)
     }
 

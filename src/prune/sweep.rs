@@ -12,11 +12,10 @@ use crate::index::lookup::Index;
 use crate::index::merge::merge;
 use crate::index::segment::Segment;
 use crate::prune::census::{Packs, each_chunk, is_there};
-use crate::prune::condemn::Batch;
+use crate::prune::condemn::{Batch, Found};
 use crate::prune::mark::{Live, mark};
 use crate::prune::report::PruneReport;
 use crate::prune::roots::{Roots, read_roots};
-use crate::prune::survey::Survey;
 use crate::repo::{Repository, condemned_lists, condemned_packs, gather_commits};
 
 /// Entries of the segments that are merged into one.
@@ -42,13 +41,13 @@ impl<'a> Sweep<'a> {
     /// needed in it has no other copy that is there to stay.
     pub(super) fn look(
         repo: &'a Repository,
-        before: &Survey,
+        before: &Roots,
         ready: Batch,
         cancel: &Cancel,
     ) -> Result<Self> {
         let store = &**repo.store();
         let roots = read_roots(repo)?;
-        check_grown(&before.roots, &roots)?;
+        check_grown(before, &roots)?;
         let live = mark(repo, &roots.points, cancel)?;
         let lists = condemned_lists(store)?;
         let condemned = &condemned_packs(&lists) | &ready.packs;
@@ -113,13 +112,13 @@ impl<'a> Sweep<'a> {
     }
 
     /// The rest of step G10: lists that say nothing any more, of earlier prunes and of scrubs.
-    pub(super) fn clear_lists(&self, before: &Survey) -> Result<()> {
+    pub(super) fn clear_lists(&self, before: &Found) -> Result<()> {
         let store = &**self.repo.store();
         let stays =
             |pack: &PackId| self.packs.listed.contains_key(pack) && !self.doomed.contains(pack);
         let is_dropped =
             |point: &PointId| self.roots.dropped.contains(point) && !self.points.contains(point);
-        for list in &before.found.carried {
+        for list in &before.carried {
             let says = list.condemned.packs.iter().any(stays)
                 || list.condemned.points.iter().any(is_dropped);
             if !says {

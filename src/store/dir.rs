@@ -177,6 +177,14 @@ impl Store for DirStore {
 
     fn list(&self, area: Area) -> Result<Vec<ObjectName>> {
         let mut names = Vec::new();
+        self.each_name(area, &mut |name| {
+            names.push(name);
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    fn each_name(&self, area: Area, each: &mut dyn FnMut(ObjectName) -> Result<()>) -> Result<()> {
         for directory in self.directories(area) {
             let entries = match directory.read_dir() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -189,10 +197,11 @@ impl Store for DirStore {
                 let entry = entry.context("cannot list the directory", &directory)?;
                 let leaf = entry.file_name();
                 let name = leaf.to_str().and_then(|leaf| ObjectName::listed(area, leaf));
-                names.extend(name.filter(|name| self.path_of(name) == entry.path()));
+                name.filter(|name| self.path_of(name) == entry.path())
+                    .map_or(Ok(()), &mut *each)?;
             }
         }
-        Ok(names)
+        Ok(())
     }
 
     fn delete(&self, name: &ObjectName) -> Result<()> {

@@ -83,6 +83,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// All objects of an area, in no particular order. Files that are no objects are left out.
     fn list(&self, area: Area) -> Result<Vec<ObjectName>>;
 
+    /// Calls `each` with what [`Store::list`] gives, and ends at its first error. For areas of so
+    /// many objects that one would not like to hold all names at once.
+    fn each_name(&self, area: Area, each: &mut dyn FnMut(ObjectName) -> Result<()>) -> Result<()> {
+        self.list(area)?.into_iter().try_for_each(each)
+    }
+
     /// Deletes an object. That it does not exist is no error: deletions may be repeated.
     fn delete(&self, name: &ObjectName) -> Result<()>;
 
@@ -201,6 +207,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn list(&self, area: Area) -> Result<Vec<ObjectName>> {
         (**self).list(area)
+    }
+
+    fn each_name(&self, area: Area, each: &mut dyn FnMut(ObjectName) -> Result<()>) -> Result<()> {
+        (**self).each_name(area, each)
     }
 
     fn delete(&self, name: &ObjectName) -> Result<()> {

@@ -100,6 +100,10 @@ impl Store for SealingStore {
         self.inner.list(area)
     }
 
+    fn each_name(&self, area: Area, each: &mut dyn FnMut(ObjectName) -> Result<()>) -> Result<()> {
+        self.inner.each_name(area, each)
+    }
+
     fn delete(&self, name: &ObjectName) -> Result<()> {
         self.inner.delete(name)
     }
