@@ -1,12 +1,13 @@
-//! The pages of a mapped segment: checked on their first use, or opened on every one that is not
+//! The pages of a segment: checked on their first use where they lie in memory; where they are
+//! sealed, or on a file system that cannot be mapped, read and opened on every use that is not
 //! remembered.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::base::hash::StreamHasher;
 use crate::base::sync::lock;
 use crate::crypto::{PageSeal, Sealing};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::format::layout::ObjectName;
 use crate::format::segment::{PAGE_BODY_LEN, PAGE_CHECK_LEN, PAGE_LEN, SegmentFooter, page_check};
 use crate::store::mapped::ObjectBytes;
 
-/// Opened pages that a sealed segment remembers: 1 MiB of them.
+/// Pages that are remembered of a segment which is not used where it lies: 1 MiB of them.
 const PAGES_REMEMBERED: usize = 256;
 
 /// Pages that a walk in order has the medium read at a time: 256 KiB of them. Kernels cut what one
@@ -38,22 +39,21 @@ pub(super) struct Pages {
     tables: u64,
     /// One bit per page: whether it was found to be what was written.
     proven: Box<[AtomicU64]>,
-    proof: Proof,
-}
-
-/// How it is known that a page is what was written.
-enum Proof {
-    /// Its check, the first time that it is used.
-    Checks,
-    /// Its tag. Pages that were opened lie where the last digits of their numbers say.
-    Tags { seal: Box<PageSeal>, opened: Box<[Mutex<Option<OpenedPage>>]> },
+    /// What its pages are sealed with, in an encrypted repository.
+    seal: Option<Box<PageSeal>>,
+    /// Pages that were read and opened lie where the last digits of their numbers say. None where
+    /// pages are used where they lie in memory.
+    opened: Box<[Mutex<Option<OpenedPage>>]>,
 }
 
 type OpenedPage = (u64, Arc<PageBody>);
 
-/// The body of a page, in the mapping or opened.
+/// A page as it is stored.
+type Page = [u8; PAGE_LEN];
+
+/// The body of a page, where it lies in memory or opened.
 pub(super) enum BodyRef<'a> {
-    Mapped(&'a PageBody),
+    InPlace(&'a PageBody),
     Opened(Arc<PageBody>),
 }
 
@@ -62,7 +62,7 @@ impl Deref for BodyRef<'_> {
 
     fn deref(&self) -> &PageBody {
         match self {
-            Self::Mapped(body) => body,
+            Self::InPlace(body) => body,
             Self::Opened(body) => body,
         }
     }
@@ -81,9 +81,11 @@ impl Pages {
         }
         let count = bytes.len() / PAGE_LEN;
         let proven = slots(count.div_ceil(64));
-        let mut pages = Self { bytes, name, tables: u64::MAX, proven, proof: Proof::Checks };
+        let tables = u64::MAX;
+        let mut pages = Self { bytes, name, tables, proven, seal: None, opened: Box::default() };
         let last = count as u64 - 1;
-        let (body, tag) = pages.stored(last)?;
+        let stored = pages.stored(last)?;
+        let (body, tag) = split(&stored);
         let seal = sealing.segment_seal(body).map_err(|error| error.in_object(&pages.name));
         let is_right = match &seal {
             Ok(Some(seal)) => seal.is_signed(last, body, tag),
@@ -95,9 +97,9 @@ impl Pages {
         let footer = SegmentFooter::decode(body, pages.len_bytes())
             .map_err(|error| error.in_object(&pages.name))?;
         [pages.tables, ..] = footer.section_pages();
-        if let Some(seal) = seal? {
-            let seal = Box::new(seal);
-            pages.proof = Proof::Tags { seal, opened: slots(count.min(PAGES_REMEMBERED)) };
+        pages.seal = seal?.map(Box::new);
+        if pages.seal.is_some() || pages.bytes.in_memory().is_none() {
+            pages.opened = slots(count.min(PAGES_REMEMBERED));
         }
         Ok((pages, footer))
     }
@@ -116,45 +118,49 @@ impl Pages {
     #[inline]
     pub(super) fn body(&self, page: u64) -> Result<BodyRef<'_>> {
         match self.near(page) {
-            Some(body) => Ok(BodyRef::Mapped(body)),
+            Some(body) => Ok(BodyRef::InPlace(body)),
             None => self.far(page),
         }
     }
 
-    /// The body of a page that lies open in the mapping and was used before.
+    /// The body of a page that lies open in memory and was used before.
     #[inline]
     pub(super) fn near(&self, page: u64) -> Option<&PageBody> {
-        if !matches!(self.proof, Proof::Checks) || !self.is_proven(page) {
+        if !self.opened.is_empty() || !self.is_proven(page) {
             return None;
         }
-        let (pages, _) = self.bytes.as_chunks::<PAGE_LEN>();
-        pages.get(page as usize)?.first_chunk()
+        self.in_place(page)?.first_chunk()
     }
 
     #[inline(never)]
     fn far(&self, page: u64) -> Result<BodyRef<'_>> {
-        match &self.proof {
-            Proof::Checks => self.checked(page).map(BodyRef::Mapped),
-            Proof::Tags { seal, opened } => {
-                let mut slot = lock(&opened[(page % opened.len() as u64) as usize]);
-                if let Some((number, body)) = &*slot
-                    && *number == page
-                {
-                    return Ok(BodyRef::Opened(Arc::clone(body)));
-                }
-                let (body, tag) = self.stored(page)?;
-                let body = seal.open_page(page, body, tag);
-                let body = body.ok_or_else(|| self.damaged(PAGE_DAMAGED, page))?;
-                let body: Arc<PageBody> = Arc::from(body);
-                *slot = Some((page, Arc::clone(&body)));
-                self.set_proven(page);
-                Ok(BodyRef::Opened(body))
-            }
+        if self.opened.is_empty() {
+            return self.checked(page).map(BodyRef::InPlace);
         }
+        let mut slot = lock(&self.opened[(page % self.opened.len() as u64) as usize]);
+        if let Some((number, body)) = &*slot
+            && *number == page
+        {
+            return Ok(BodyRef::Opened(Arc::clone(body)));
+        }
+        let stored = self.stored(page)?;
+        let (body, tag) = split(&stored);
+        let body: Arc<PageBody> = match &self.seal {
+            Some(seal) => {
+                let body = seal.open_page(page, body, tag);
+                Arc::from(body.ok_or_else(|| self.damaged(PAGE_DAMAGED, page))?)
+            }
+            None if page_check(page, body) == *tag => Arc::new(*body),
+            None => return Err(self.damaged(PAGE_DAMAGED, page)),
+        };
+        *slot = Some((page, Arc::clone(&body)));
+        self.set_proven(page);
+        Ok(BodyRef::Opened(body))
     }
 
     fn checked(&self, page: u64) -> Result<&PageBody> {
-        let (body, check) = self.stored(page)?;
+        self.fetch_table(page);
+        let (body, check) = split(self.in_place(page).ok_or_else(|| self.missing(page))?);
         if page_check(page, body) != *check {
             return Err(self.damaged(PAGE_DAMAGED, page));
         }
@@ -207,20 +213,35 @@ impl Pages {
         }
     }
 
-    /// A page as it is stored: its body, and its check or tag.
-    fn stored(&self, page: u64) -> Result<(&PageBody, &[u8; PAGE_CHECK_LEN])> {
-        let (pages, _) = self.bytes.as_chunks::<PAGE_LEN>();
-        let stored = usize::try_from(page).ok().and_then(|index| pages.get(index));
-        let split = stored.and_then(|stored| {
-            let (body, check) = stored.split_first_chunk()?;
-            Some((body, check.try_into().ok()?))
-        });
-        let stored =
-            split.ok_or_else(|| self.damaged("the index segment has no such page", page))?;
+    /// A page as it is stored, where it lies in memory.
+    #[inline]
+    pub(super) fn in_place(&self, page: u64) -> Option<&Page> {
+        let (pages, _) = self.bytes.in_memory()?.as_chunks::<PAGE_LEN>();
+        pages.get(usize::try_from(page).ok()?)
+    }
+
+    /// A page as it is stored.
+    fn stored(&self, page: u64) -> Result<Cow<'_, Page>> {
+        self.fetch_table(page);
+        if let Some(stored) = self.in_place(page) {
+            return Ok(Cow::Borrowed(stored));
+        }
+        if page >= (self.bytes.len() / PAGE_LEN) as u64 {
+            return Err(self.missing(page));
+        }
+        let mut stored = [0; PAGE_LEN];
+        self.bytes.read_exact_at(page as usize * PAGE_LEN, &mut stored)?;
+        Ok(Cow::Owned(stored))
+    }
+
+    fn missing(&self, page: u64) -> Error {
+        self.damaged("the index segment has no such page", page)
+    }
+
+    fn fetch_table(&self, page: u64) {
         if page >= self.tables && !self.is_proven(page) {
             self.fetch(page);
         }
-        Ok(stored)
     }
 
     /// Has a page come from the medium. Tables are small beside the entries and are asked at every
@@ -250,13 +271,8 @@ impl Pages {
     }
 
     /// BLAKE3-256 of the whole object.
-    pub(super) fn hash(&self) -> [u8; 32] {
-        let mut hasher = StreamHasher::default();
-        for (page, bytes) in (0..).zip(self.bytes.chunks(PAGE_LEN)) {
-            self.walked_to(page);
-            hasher.update(bytes);
-        }
-        hasher.finish()
+    pub(super) fn hash(&self) -> Result<[u8; 32]> {
+        self.bytes.hash()
     }
 
     /// Number of pages that were read so far, but for the footer.
@@ -271,6 +287,14 @@ impl Pages {
 fn place<const N: usize>(first_page: u64, number: u64) -> (u64, usize) {
     let per_page = (PAGE_BODY_LEN / N) as u64;
     (first_page + number / per_page, (number % per_page) as usize)
+}
+
+/// The body of a page, and its check or tag.
+fn split(page: &Page) -> (&PageBody, &[u8; PAGE_CHECK_LEN]) {
+    match (page.first_chunk(), page.last_chunk()) {
+        (Some(body), Some(check)) => (body, check),
+        _ => unreachable!("a page is as long as its two parts"),
+    }
 }
 
 const PAGE_DAMAGED: &str = "a page of the index segment is damaged";

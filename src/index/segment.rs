@@ -186,7 +186,7 @@ impl Segment {
 
     /// Reads the whole segment and fails unless its bytes are what its name says.
     pub fn check(&self) -> Result<()> {
-        if self.pages.hash() == *self.id.as_bytes() {
+        if self.pages.hash()? == *self.id.as_bytes() {
             return Ok(());
         }
         let what = "the index segment is not what its name says";

@@ -115,7 +115,7 @@ pub(super) fn open(store: &dyn Store, id: SegmentId) -> Segment {
 }
 
 pub(super) fn segment_bytes(store: &dyn Store, id: SegmentId) -> Vec<u8> {
-    store.map(&ObjectName::segment(id)).unwrap().to_vec()
+    store.read(&ObjectName::segment(id), usize::MAX).unwrap()
 }
 
 /// A store with nothing but `bytes` under the name of a segment.

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use rayon::ThreadPoolBuilder;
 
-use crate::base::hash::blake3_256;
 use crate::base::id::PackId;
 use crate::base::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,8 +78,8 @@ fn check_segments(
 ) -> Result<()> {
     for name in store.list(Area::Index)? {
         let Some(id) = name.segment_id() else { continue };
-        let problem = match store.map(&name) {
-            Ok(bytes) if blake3_256(&bytes) == *id.as_bytes() => None,
+        let problem = match store.map(&name).and_then(|bytes| bytes.hash()) {
+            Ok(hash) if hash == *id.as_bytes() => None,
             Ok(_) => {
                 let what = "the index segment is not what its name says";
                 Some(Error::corrupt(what).at(name.to_string()))

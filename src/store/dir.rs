@@ -6,8 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::io::ErrorKind::{InvalidInput, UnexpectedEof};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -15,7 +14,7 @@ use crate::base::sync::lock as locked;
 use crate::error::{Error, IoContext, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::store::handles::Handles;
-use crate::store::mapped::ObjectBytes;
+use crate::store::mapped::{self, ObjectBytes};
 use crate::store::poison::Syncer;
 use crate::store::publish::Publisher;
 use crate::store::{Held, ReadOnce, Space, Staged, Store, ballast, create, lock, publish, sys};
@@ -79,6 +78,13 @@ impl DirStore {
         let is_foreign = sys::is_foreign(&path).context("cannot open the repository", &path)?;
         let publisher = Arc::new(Publisher::new(path, syncer));
         Ok(Self { publisher, handles: Handles::default(), read_once: Mutex::default(), is_foreign })
+    }
+
+    /// Treats the file system as one that other machines can change.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn as_if_foreign(self) -> Self {
+        Self { is_foreign: true, ..self }
     }
 
     fn path_of(&self, name: &ObjectName) -> PathBuf {
@@ -153,26 +159,15 @@ impl Store for DirStore {
     fn read_exact_at(&self, name: &ObjectName, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
         let file = self.reader(name)?;
         self.note_read(name, &file, offset_bytes, out.len());
-        let Err(error) = file.read_exact_at(out, offset_bytes) else { return Ok(()) };
-        let path = self.path_of(name);
-        // The system calls an offset that no file can have invalid.
-        let failed = if matches!(error.kind(), UnexpectedEof | InvalidInput) {
-            let what = format!("the object ends within a read of {} bytes", out.len());
-            Err(Error::corrupt(what).at(path))
-        } else {
-            Err(error).context("cannot read the object", &path)
-        };
-        failed.map_err(|error| error.at_byte(offset_bytes))
+        mapped::read_exact_at(&file, || self.path_of(name), offset_bytes, out)
     }
 
     fn map(&self, name: &ObjectName) -> Result<ObjectBytes> {
-        let len = self.len_bytes(name)?;
+        let (len, file) = (self.len_bytes(name)?, self.reader(name)?);
         if self.is_foreign || len == 0 {
-            let mut bytes = vec![0; len as usize];
-            self.read_exact_at(name, 0, &mut bytes)?;
-            return Ok(ObjectBytes::read(bytes));
+            return Ok(ObjectBytes::on_demand(file, self.path_of(name), len as usize));
         }
-        ObjectBytes::mapped(&*self.reader(name)?, &self.path_of(name))
+        ObjectBytes::mapped(&file, &self.path_of(name))
     }
 
     fn list(&self, area: Area) -> Result<Vec<ObjectName>> {
@@ -463,7 +458,7 @@ mod tests {
         let map = store.map(&pack(1)).unwrap();
         store.delete(&pack(1)).unwrap();
         assert_eq!(kind_of(store.read_exact_at(&pack(1), 0, &mut [0])), Some(ErrorKind::NotFound));
-        assert_eq!(&*map, b"bytes");
+        assert_eq!(map.in_memory(), Some(&b"bytes"[..]));
     }
 
     #[test]

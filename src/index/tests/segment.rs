@@ -1,13 +1,18 @@
 //! A segment against a model.
 
+use std::os::unix::fs::{FileExt, PermissionsExt};
+
 use proptest::prelude::{any, proptest};
 
 use crate::base::id::ChunkId;
 use crate::crypto::Sealing;
+use crate::error::ErrorKind;
+use crate::format::layout::ObjectName;
 use crate::format::location::Location;
 use crate::index::builder::publish_segment;
 use crate::index::segment::Segment;
 use crate::index::testing::{Draw, Entry, Model, contents, keyed, model, plain};
+use crate::store::DirStore;
 use crate::store::testing::MemoryStore;
 
 fn publish(entries: &[Entry]) -> Segment {
@@ -53,6 +58,31 @@ fn a_segment_of_any_size_finds_what_the_model_has_and_nothing_else() {
         for sealing in [plain(), keyed()] {
             assert_same(&publish_in(&sealing, &entries), &model(&entries), &draw);
         }
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_mapped_is_read_page_by_page_and_answers_alike() {
+    let draw = Draw::new(7);
+    let entries = draw.entries(100_000);
+    for sealing in [plain(), keyed()] {
+        let temp = tempfile::tempdir().unwrap();
+        let store = DirStore::create(temp.path()).unwrap().as_if_foreign();
+        let id = publish_segment(&store, &sealing, entries.clone()).unwrap().unwrap();
+        let segment = Segment::open(&store, id, &sealing).unwrap();
+        assert!(segment.pages().in_place(0).is_none(), "no byte of it is held");
+        assert_same(&segment, &model(&entries), &draw);
+        let path = temp.path().join(ObjectName::segment(id).to_string());
+        let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+        permissions.set_mode(0o600);
+        std::fs::set_permissions(&path, permissions).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&[0xff; 9], 3000).unwrap();
+        let damaged = Segment::open(&store, id, &sealing).unwrap();
+        let first = *model(&entries).keys().next().unwrap();
+        assert_eq!(damaged.contains(first).unwrap_err().kind(), ErrorKind::Corrupt);
+        file.set_len(segment.len_bytes() / 2).unwrap();
+        assert_eq!(segment.check().unwrap_err().kind(), ErrorKind::Corrupt, "it was cut off");
     }
 }
 

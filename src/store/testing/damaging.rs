@@ -420,9 +420,9 @@ mod tests {
         let store = store();
         store.damage(&pack(1), Damage::FlippedBit { offset_bytes: 2, bit: 7 });
         assert_eq!(store.read(&pack(1), 4).unwrap(), [0, 0, 0x80, 0]);
-        assert_eq!(*store.map(&pack(1)).unwrap(), [0, 0, 0x80, 0]);
+        assert_eq!(store.map(&pack(1)).unwrap().in_memory(), Some(&[0, 0, 0x80, 0][..]));
         store.damage(&pack(1), Damage::Truncated(3));
-        assert_eq!(*store.map(&pack(1)).unwrap(), [0, 0, 0x80]);
+        assert_eq!(store.map(&pack(1)).unwrap().in_memory(), Some(&[0, 0, 0x80][..]));
         let read = store.read_exact_at(&pack(1), 1, &mut [0; 3]);
         assert_eq!(kind_of(read), Some(ErrorKind::Corrupt));
         store.damage(&pack(1), Damage::Unreadable(1..2));
