@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::UtcTime;
 use crate::base::id::RepoId;
 use crate::base::limits::{CHUNK_BYTES, SLICE_BYTES};
-use crate::format::codec::{DecodeError, excerpt, require};
+use crate::format::codec::{DecodeError, excerpt};
 use crate::format::envelope::{SmallObject, open, seal};
 
 /// Number of copies of the configuration.
@@ -91,10 +91,15 @@ impl Config {
                 format!("the repository needs the feature {name:?}, newer than this release");
             return Err(DecodeError::newer(what));
         }
-        require(
-            config.chunk_bytes == CHUNK_BYTES && config.slice_bytes == SLICE_BYTES,
-            "the repository has chunks or slices of a length that no release has written",
-        )?;
+        let lengths = (config.chunk_bytes, config.slice_bytes);
+        if lengths != (CHUNK_BYTES, SLICE_BYTES) {
+            let what = format!(
+                "another build made the repository: it has chunks of {} bytes in slices of {}, \
+                 where this one has {CHUNK_BYTES} and {SLICE_BYTES}",
+                lengths.0, lengths.1
+            );
+            return Err(DecodeError::newer(what));
+        }
         Ok(config)
     }
 }
@@ -110,5 +115,13 @@ mod tests {
         config.required_features.push("holograms".to_owned());
         let error = Config::decode(&config.encode()).unwrap_err();
         assert!(error.is_newer() && error.to_string().contains("holograms"));
+    }
+
+    #[test]
+    fn other_lengths_of_slices_are_refused_with_both_and_are_no_damage() {
+        let mut config = Config::new(RepoId::from_bytes([7; 16]), UtcTime::EPOCH, "test");
+        config.slice_bytes = 2 * SLICE_BYTES;
+        let error = Config::decode(&config.encode()).unwrap_err();
+        assert!(error.is_newer() && error.to_string().contains("131072"), "{error}");
     }
 }
