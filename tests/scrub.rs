@@ -5,13 +5,13 @@ mod repo;
 #[path = "support/scrub.rs"]
 mod scrub;
 
-use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, OnceLock};
 
 use backstop::base::cancel::Cancel;
 use backstop::base::id::PackId;
+use backstop::base::pack_set::PackSet;
 use backstop::diskmap::NodeSource;
 use backstop::error::{Error, ErrorKind};
 use backstop::format::layout::{Area, ObjectName};
@@ -141,7 +141,7 @@ fn packs_that_a_prune_deletes_meanwhile_are_not_missing() {
     let pruned = store.clone();
     let monitor = AtPhase::new("packs", move || {
         let index = Index::load(&pruned, repo.sealing(), &VoidMonitor).unwrap();
-        let without: HashSet<PackId> = doomed.iter().copied().collect();
+        let without: PackSet = doomed.iter().copied().collect();
         merge(&pruned, repo.sealing(), index.segments(), &without).unwrap();
         doomed.iter().for_each(|pack| pruned.delete(&ObjectName::pack(*pack)).unwrap());
     });

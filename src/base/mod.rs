@@ -10,6 +10,7 @@ pub mod clock;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod pack_set;
 pub mod secret;
 pub mod sync;
 pub mod units;

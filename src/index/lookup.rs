@@ -1,10 +1,11 @@
 //! All segments together: where is a chunk?
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::base::id::{ChunkId, PackId, SegmentId};
+use crate::base::id::{ChunkId, SegmentId};
+use crate::base::pack_set::PackSet;
 use crate::crypto::Sealing;
 use crate::error::{Error, Result};
 use crate::format::location::Location;
@@ -173,7 +174,7 @@ impl Index {
     }
 
     /// All packs that the entries lie in.
-    pub fn packs(&self) -> Result<HashSet<PackId>> {
+    pub fn packs(&self) -> Result<PackSet> {
         self.segments.iter().flat_map(|segment| segment.packs()).collect()
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::base::id::ChunkId;
 use crate::error::Result;
+use crate::format::segment::IndexEntry;
+use crate::index::kway::{KWay, Source, sort_copies};
 use crate::index::lookup::Index;
 
 /// Marks on the entries of one index: one bit each.
@@ -75,16 +77,63 @@ impl Index {
         Ok(missing.map(|position| chunks[position]))
     }
 
+    /// Calls `each` with the copies of every chunk of the index, each once, and whether the chunk
+    /// is marked; in the order of the chunks, the copies in that of their packs and offsets.
+    /// `marks` must come from this index. Ends at the first error: a page that is damaged is one.
+    ///
+    /// `pack_numbers` has a list for each segment, in the order of the index: the number of each of
+    /// its packs among all, which the copies then have in place of that.
+    ///
+    /// The segments are walked in order, and with them their marks: no chunk is looked up.
+    pub fn each_chunk(
+        &self,
+        pack_numbers: &[Vec<u32>],
+        marks: &Marks,
+        mut each: impl FnMut(&[IndexEntry], bool) -> Result<()>,
+    ) -> Result<()> {
+        let sources = self.segments().iter().zip(pack_numbers);
+        let sources = sources.map(|(segment, numbers)| Source::new(segment, numbers)).collect();
+        let mut entries = KWay::new(sources)?;
+        let mut copies: Vec<IndexEntry> = Vec::new();
+        let mut is_marked = false;
+        while let Some(found) = entries.next()? {
+            if copies.first().is_some_and(|first| first.chunk != found.entry.chunk) {
+                sort_copies(&mut copies);
+                each(&copies, is_marked)?;
+                copies.clear();
+            }
+            // All entries of a chunk are marked together.
+            is_marked = marks.has(found.source, found.number);
+            copies.push(found.entry);
+        }
+        sort_copies(&mut copies);
+        match copies.is_empty() {
+            true => Ok(()),
+            false => each(&copies, is_marked),
+        }
+    }
+
     /// Whether `chunk` is marked.
     pub fn is_marked(&self, chunk: ChunkId, marks: &Marks) -> Result<bool> {
         for (segment, words) in self.segments().iter().zip(&marks.segments) {
             if let Some(number) = segment.numbers(chunk)?.next() {
                 // All entries of a chunk are marked together.
-                return Ok(words[number as usize / 64] & 1 << (number % 64) != 0);
+                return Ok(has(words, number));
             }
         }
         Ok(false)
     }
+}
+
+impl Marks {
+    /// Whether that entry of that segment is marked.
+    fn has(&self, segment: usize, number: u32) -> bool {
+        has(&self.segments[segment], number)
+    }
+}
+
+fn has(words: &[u64], number: u32) -> bool {
+    words[number as usize / 64] & 1 << (number % 64) != 0
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::base::id::{PackId, SegmentId};
+use crate::base::pack_set::PackSet;
 use crate::crypto::Sealing;
 use crate::error::Result;
 use crate::format::layout::{Area, ObjectName};
 use crate::format::segment::IndexEntry;
-use crate::index::kway::{KWay, Source};
+use crate::index::kway::{Found, KWay, LEFT_OUT, Source, sort_copies};
 use crate::index::lookup::Index;
 use crate::index::plan::{SegmentInfo, plan_merge};
 use crate::index::segment::Segment;
@@ -21,7 +22,7 @@ use crate::store::Store;
 /// pack replaces the segments that it has seen, and must not be left with one that it has not.
 /// Neither is one whose table of packs is damaged.
 #[must_use]
-pub fn merge_due(index: &Index, condemned: &HashSet<PackId>) -> Option<Vec<Arc<Segment>>> {
+pub fn merge_due(index: &Index, condemned: &PackSet) -> Option<Vec<Arc<Segment>>> {
     let is_free = |segment: &&Arc<Segment>| {
         condemned.is_empty()
             || segment.packs().all(|pack| pack.is_ok_and(|pack| !condemned.contains(&pack)))
@@ -47,14 +48,17 @@ pub fn merge(
     store: &dyn Store,
     sealing: &Sealing,
     inputs: &[Arc<Segment>],
-    without: &HashSet<PackId>,
+    without: &PackSet,
 ) -> Result<SegmentId> {
     let superseded = superseded_by(store, inputs)?;
     let packs = packs_of(inputs, without)?;
+    let new_numbers = new_numbers(inputs, &packs)?;
     let entries_at_most = inputs.iter().map(|segment| u64::from(segment.entry_count())).sum();
     let mut writer = SegmentWriter::new(store, sealing, entries_at_most)?;
-    write_entries(&mut writer, KWay::new(sources(inputs, &packs)?)?)?;
-    let merged = writer.finish(&packs, &superseded)?;
+    let sources = inputs.iter().zip(&new_numbers);
+    let sources = sources.map(|(input, new_numbers)| Source::new(input, new_numbers));
+    write_entries(&mut writer, KWay::new(sources.collect())?)?;
+    let merged = writer.finish(packs.ids(), &superseded)?;
     for id in &superseded {
         store.delete(&ObjectName::segment(*id))?;
     }
@@ -82,29 +86,21 @@ fn superseded_by(store: &dyn Store, inputs: &[Arc<Segment>]) -> Result<Vec<Segme
     Ok(superseded.into_iter().collect())
 }
 
-/// All packs of the inputs that are kept, sorted: the table of packs of the new segment.
-fn packs_of(inputs: &[Arc<Segment>], without: &HashSet<PackId>) -> Result<Vec<PackId>> {
-    let all: Result<Vec<PackId>> = inputs.iter().flat_map(|input| input.packs()).collect();
-    let mut packs = all?;
-    packs.retain(|pack| !without.contains(pack));
-    packs.sort_unstable();
-    packs.dedup();
-    Ok(packs)
+/// All packs of the inputs that are kept: the table of packs of the new segment.
+fn packs_of(inputs: &[Arc<Segment>], without: &PackSet) -> Result<PackSet> {
+    let all = inputs.iter().flat_map(|input| input.packs());
+    all.filter(|pack| !pack.as_ref().is_ok_and(|pack| without.contains(pack))).collect()
 }
 
-fn sources<'a>(inputs: &'a [Arc<Segment>], packs: &[PackId]) -> Result<Vec<Source<'a>>> {
-    let source = |input: &'a Arc<Segment>| {
-        let new_number =
-            |pack: Result<PackId>| Ok(packs.binary_search(&pack?).ok().map(|number| number as u32));
-        let new_numbers: Result<Vec<Option<u32>>> = input.packs().map(new_number).collect();
-        Ok(Source::new(input, new_numbers?))
-    };
-    inputs.iter().map(source).collect()
+/// Of each input the new number of each of its packs.
+fn new_numbers(inputs: &[Arc<Segment>], packs: &PackSet) -> Result<Vec<Vec<u32>>> {
+    let number = |pack: Result<PackId>| Ok(packs.number(&pack?).unwrap_or(LEFT_OUT));
+    inputs.iter().map(|input| input.packs().map(number).collect()).collect()
 }
 
 fn write_entries(writer: &mut SegmentWriter, mut entries: KWay<'_>) -> Result<()> {
     let mut copies: Vec<IndexEntry> = Vec::new();
-    while let Some(entry) = entries.next()? {
+    while let Some(Found { entry, .. }) = entries.next()? {
         if copies.first().is_some_and(|first| first.chunk != entry.chunk) {
             write_copies(writer, &mut copies)?;
         }
@@ -115,7 +111,6 @@ fn write_entries(writer: &mut SegmentWriter, mut entries: KWay<'_>) -> Result<()
 
 /// Writes the copies of one chunk, each once.
 fn write_copies(writer: &mut SegmentWriter, copies: &mut Vec<IndexEntry>) -> Result<()> {
-    copies.sort_unstable_by_key(|copy| (copy.pack_number, copy.offset));
-    copies.dedup_by_key(|copy| (copy.pack_number, copy.offset));
+    sort_copies(copies);
     copies.drain(..).try_for_each(|copy| writer.push(&copy))
 }

@@ -2,7 +2,8 @@
 
 use crate::base::id::ChunkId;
 use crate::error::{Error, Result};
-use crate::format::segment::{ENTRIES_PER_PAGE, IndexEntry};
+use crate::format::segment::{ENTRIES_PER_PAGE, INDEX_ENTRY_LEN, IndexEntry};
+use crate::index::page::BodyRef;
 use crate::index::segment::Segment;
 
 /// All entries of a segment as they are stored.
@@ -12,18 +13,28 @@ pub(super) struct Scan<'a> {
     segment: &'a Segment,
     next: u32,
     last: Option<ChunkId>,
+    /// The page of the entry before.
+    page: Option<BodyRef<'a>>,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(segment: &'a Segment) -> Self {
-        Self { segment, next: 0, last: None }
+        Self { segment, next: 0, last: None, page: None }
+    }
+
+    /// The number of the entry that comes next.
+    pub(super) fn next_number(&self) -> u32 {
+        self.next
     }
 
     fn read(&mut self, number: u32) -> Result<IndexEntry> {
-        if number.is_multiple_of(ENTRIES_PER_PAGE as u32) {
-            self.segment.walked_to_entry(number);
-        }
-        let entry = self.segment.entry(number)?;
+        let slot = number % ENTRIES_PER_PAGE as u32;
+        let page = match &mut self.page {
+            Some(page) if slot > 0 => page,
+            page => page.insert(self.segment.walk_to_page_of(number)?),
+        };
+        let (entries, _) = page.as_chunks::<INDEX_ENTRY_LEN>();
+        let entry = self.segment.decoded(number, &entries[slot as usize])?;
         if self.last.is_some_and(|last| last > entry.chunk) {
             let what = "the entries of the index segment do not ascend";
             return Err(self.segment.damaged_entry(what, number));

@@ -1,9 +1,9 @@
 //! One segment: a sorted table of where chunks lie, mapped, and trusted only page by page.
 
-use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
 use crate::base::id::{ChunkId, PackId, SegmentId};
+use crate::base::pack_set::PackSet;
 use crate::crypto::Sealing;
 use crate::error::{Error, Result};
 use crate::format::layout::ObjectName;
@@ -11,7 +11,7 @@ use crate::format::location::Location;
 use crate::format::segment::{
     ENTRIES_PER_PAGE, IDS_PER_PAGE, INDEX_ENTRY_LEN, IndexEntry, PAGE_LEN, SegmentFooter,
 };
-use crate::index::page::Pages;
+use crate::index::page::{BodyRef, Pages};
 use crate::index::scan::Scan;
 use crate::index::search::{BATCH, Search};
 use crate::store::Store;
@@ -151,7 +151,7 @@ impl Segment {
     }
 
     /// Whether an entry lies in one of `packs`.
-    pub fn names_any(&self, packs: &HashSet<PackId>) -> Result<bool> {
+    pub fn names_any(&self, packs: &PackSet) -> Result<bool> {
         for pack in self.packs() {
             if packs.contains(&pack?) {
                 return Ok(true);
@@ -198,9 +198,11 @@ impl Segment {
         Scan::new(self)
     }
 
-    /// Tells a walk over all entries that it has come to the first entry of a page.
-    pub(super) fn walked_to_entry(&self, number: u32) {
-        self.pages.walked_to(u64::from(number) / ENTRIES_PER_PAGE as u64);
+    /// The page of an entry, for a walk over all in order.
+    pub(super) fn walk_to_page_of(&self, number: u32) -> Result<BodyRef<'_>> {
+        let page = u64::from(number) / ENTRIES_PER_PAGE as u64;
+        self.pages.walked_to(page);
+        self.pages.body(page)
     }
 
     pub(super) fn search(&self) -> Search<'_> {
@@ -217,7 +219,13 @@ impl Segment {
         self.decoded(number, &self.entry_bytes(number)?)
     }
 
-    fn decoded(&self, number: u32, encoded: &[u8; INDEX_ENTRY_LEN]) -> Result<IndexEntry> {
+    /// Entry `number` from its bytes.
+    #[inline]
+    pub(super) fn decoded(
+        &self,
+        number: u32,
+        encoded: &[u8; INDEX_ENTRY_LEN],
+    ) -> Result<IndexEntry> {
         let entry = IndexEntry::decode(encoded)
             .map_err(|error| error.in_object(self.pages.name()).at_byte(page_offset(number)))?;
         if entry.pack_number >= self.footer.pack_count {

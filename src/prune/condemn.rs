@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::base::id::{PackId, PointId, SessionId};
+use crate::base::id::{PointId, SessionId};
+use crate::base::pack_set::PackSet;
 use crate::error::Result;
 use crate::format::layout::ObjectName;
 use crate::format::lists::Condemned;
@@ -42,12 +43,26 @@ impl Found {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Batch {
     /// The packs.
-    pub(super) packs: HashSet<PackId>,
+    pub(super) packs: PackSet,
     /// Dropped restore points whose commits go.
     pub(super) points: HashSet<PointId>,
     /// The backups that may still refer to the packs; none if that is to be found out after the
     /// list of this prune is published.
     pub(super) waits_for: Option<HashSet<SessionId>>,
+}
+
+impl Batch {
+    /// Whether nobody is waited for any more.
+    pub(super) fn is_ready(&self) -> bool {
+        self.waits_for.as_ref().is_none_or(HashSet::is_empty)
+    }
+
+    /// Both, where both are ready.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.packs.extend(other.packs.ids().iter().copied());
+        self.points.extend(other.points);
+        self
+    }
 }
 
 /// The lists that one prune has published.
@@ -67,12 +82,11 @@ impl OwnLists {
     /// Lists of before that name the same packs stay: whoever lists while one goes and another one
     /// comes may see neither, and refer to a pack that nobody waits for any more.
     pub(super) fn publish(&mut self, repo: &Repository, batch: &Batch) -> Result<()> {
-        let mut packs: Vec<_> = batch.packs.iter().copied().collect();
         let mut points: Vec<_> = batch.points.iter().copied().collect();
-        packs.sort_unstable();
         points.sort_unstable();
         let waits_for = batch.waits_for.as_ref().map(|ids| ids.iter().copied().collect());
-        let of_packs = packs.chunks(IDS_PER_LIST).map(|part| (part.to_vec(), Vec::new()));
+        let of_packs =
+            batch.packs.ids().chunks(IDS_PER_LIST).map(|part| (part.to_vec(), Vec::new()));
         let of_points = points.chunks(IDS_PER_LIST).map(|part| (Vec::new(), part.to_vec()));
         for (packs, points) in of_packs.chain(of_points) {
             let list = Condemned { packs, points, waits_for: Option::clone(&waits_for) };

@@ -25,19 +25,20 @@ const BUFFERS: usize = 2;
 /// What was copied.
 #[derive(Debug, Default)]
 pub(super) struct Copied {
-    /// Packs that must stay because not all that is needed of them could be read.
-    pub(super) unreadable: HashSet<PackId>,
+    /// Numbers of packs that must stay because not all that is needed of them could be read.
+    pub(super) unreadable: HashSet<u32>,
     /// Length of what was written, in bytes.
     pub(super) bytes: u64,
 }
 
-/// Copies the needed entries of `sources`, and returns when the copies are durable and indexed.
+/// Copies the needed entries of `sources`, which are numbers of packs, and returns when the copies
+/// are durable and indexed.
 pub(super) fn copy_needed(
     repo: &Repository,
     live: &Live,
     packs: &Packs,
     uses: &Uses,
-    sources: &[PackId],
+    sources: &[u32],
     cancel: &Cancel,
 ) -> Result<Copied> {
     let sink = Arc::new(Sink { repo: repo.clone(), pending: Mutex::default() });
@@ -56,7 +57,8 @@ pub(super) fn copy_needed(
         decoder: ChunkDecoder::new(repo.sealing())?,
         nodes: HashSet::new(),
     };
-    repo.monitor().phase("compacting", Some(sources.iter().map(|pack| uses[pack].len).sum()));
+    let len = |pack: &u32| packs.lens[*pack as usize];
+    repo.monitor().phase("compacting", Some(sources.iter().map(len).sum()));
     let mut result = Copied::default();
     let mut copied = Ok(());
     for pack in sources {
@@ -64,7 +66,7 @@ pub(super) fn copy_needed(
             copied = Err(Error::new(ErrorKind::Cancelled, "the prune was interrupted"));
             break;
         }
-        match copier.copy_pack(*pack) {
+        match copier.copy_pack(packs.id(*pack)) {
             Err(CopyError::Read(error))
                 if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) =>
             {
@@ -77,7 +79,7 @@ pub(super) fn copy_needed(
             }
             Ok(()) => {}
         }
-        repo.monitor().advance(uses[pack].len);
+        repo.monitor().advance(len(pack));
     }
     // Packs that were published are indexed in any case: they are found again by the next run.
     let finished = [copier.data.finish(), copier.map.finish()];
@@ -145,8 +147,7 @@ impl Copier<'_> {
             return Ok(false);
         }
         let copies = live.index.locations(chunk)?;
-        let chosen = self.packs.chosen(self.uses, chunk, &copies);
-        Ok(chosen.iter().any(|one| (one.pack, one.offset) == (location.pack, location.offset)))
+        Ok(self.packs.is_chosen(self.uses, chunk, &copies, location))
     }
 }
 

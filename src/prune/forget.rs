@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 
-use crate::base::id::{ChunkId, PackId, PointId};
+use crate::base::id::{ChunkId, PointId};
+use crate::base::pack_set::PackSet;
 use crate::base::units::ChunkGrid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::commit::{Decision, PointRecord};
@@ -151,7 +152,7 @@ fn gone(point: PointId) -> Error {
 }
 
 /// Fails unless every chunk and map node of a restore point lies in a pack that is not condemned.
-fn prove_whole(repo: &Repository, record: &PointRecord, condemned: &HashSet<PackId>) -> Result<()> {
+fn prove_whole(repo: &Repository, record: &PointRecord, condemned: &PackSet) -> Result<()> {
     let reader = repo.reader()?;
     let index = reader.index();
     let mut proof = Proof { index: &index, condemned, seen: HashSet::new() };
@@ -161,7 +162,7 @@ fn prove_whole(repo: &Repository, record: &PointRecord, condemned: &HashSet<Pack
 
 struct Proof<'a> {
     index: &'a Index,
-    condemned: &'a HashSet<PackId>,
+    condemned: &'a PackSet,
     /// Nodes that were met: a disk of zeros and copies has few.
     seen: HashSet<ChunkId>,
 }

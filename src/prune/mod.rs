@@ -11,7 +11,6 @@ mod census;
 mod condemn;
 mod copy;
 mod mark;
-mod pack_table;
 mod plan;
 mod report;
 mod room;

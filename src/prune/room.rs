@@ -1,6 +1,5 @@
 //! How much a prune writes before it deletes anything. Pure; every figure is an upper bound.
 
-use crate::base::id::PackId;
 use crate::base::limits::PACK_TARGET_BYTES;
 use crate::format::entry::ENTRY_LEN_MAX;
 use crate::format::pack::{PACK_FOOTER_LEN, PACK_HEADER_LEN, TABLE_ROW_LEN};
@@ -19,7 +18,7 @@ const LISTED_BYTES: u64 = 80;
 const FRAME_BYTES: u64 = (PACK_HEADER_LEN + PACK_FOOTER_LEN + TAG_LEN) as u64;
 
 /// Length of the packs, with their parity, into which the needed part of `packs` is copied.
-pub(super) fn rewritten_bytes(uses: &Uses, packs: &[PackId], has_parity: bool) -> u64 {
+pub(super) fn rewritten_bytes(uses: &Uses, packs: &[u32], has_parity: bool) -> u64 {
     let of_kind = |is_map| {
         let bytes: u64 = of_kind(uses, packs, is_map).map(stored_bytes).sum();
         match bytes {
@@ -32,9 +31,10 @@ pub(super) fn rewritten_bytes(uses: &Uses, packs: &[PackId], has_parity: bool) -
 
 /// What the index takes for a while beside its old segments, of which those that name packs which
 /// go have `old_bytes`: a segment over what is copied, and one in the place of all of these.
-pub(super) fn index_bytes(uses: &Uses, packs: &[PackId], old_bytes: u64) -> u64 {
+pub(super) fn index_bytes(uses: &Uses, packs: &[u32], old_bytes: u64) -> u64 {
     let entries = |is_map| {
-        let needed: u64 = of_kind(uses, packs, is_map).map(|one| one.needed_entries).sum();
+        let needed: u64 =
+            of_kind(uses, packs, is_map).map(|one| u64::from(one.needed_entries)).sum();
         needed * copies(is_map)
     };
     let count = entries(false) + entries(true);
@@ -56,10 +56,10 @@ pub(super) fn other_bytes(packs: usize) -> u64 {
 
 fn of_kind<'a>(
     uses: &'a Uses,
-    packs: &'a [PackId],
+    packs: &'a [u32],
     is_map: bool,
 ) -> impl Iterator<Item = &'a PackUse> {
-    packs.iter().map(|pack| &uses[pack]).filter(move |one| one.is_map == is_map)
+    packs.iter().map(|pack| &uses[*pack as usize]).filter(move |one| one.is_map == is_map)
 }
 
 fn copies(is_map: bool) -> u64 {
@@ -67,7 +67,7 @@ fn copies(is_map: bool) -> u64 {
 }
 
 fn stored_bytes(of_pack: &PackUse) -> u64 {
-    of_pack.needed + of_pack.needed_entries * TABLE_ROW_LEN as u64
+    of_pack.needed + u64::from(of_pack.needed_entries) * TABLE_ROW_LEN as u64
 }
 
 /// Entries and rows of that length with what packs and their parity add.
@@ -89,20 +89,18 @@ mod tests {
 
     #[test]
     fn nodes_count_twice_parity_is_added_and_nothing_costs_nothing() {
-        let pack = |number| PackId::from_bytes([number; 32]);
         let of_pack =
             |is_map| PackUse { needed: 1000, needed_entries: 10, is_map, ..PackUse::default() };
-        let packs = [(pack(1), of_pack(false)), (pack(2), of_pack(true))];
-        let uses: Uses = packs.into_iter().collect();
+        let uses: Uses = vec![of_pack(false), of_pack(true)];
         let one = 1000 + 10 * TABLE_ROW_LEN as u64 + FRAME_BYTES;
-        assert_eq!(rewritten_bytes(&uses, &[pack(1)], false), one);
-        assert_eq!(rewritten_bytes(&uses, &[pack(2)], false), 2 * one);
-        assert_eq!(rewritten_bytes(&uses, &[pack(1), pack(2)], false), 3 * one);
-        assert!(rewritten_bytes(&uses, &[pack(1)], true) > one + PARITY_HEADER_LEN as u64);
+        assert_eq!(rewritten_bytes(&uses, &[0], false), one);
+        assert_eq!(rewritten_bytes(&uses, &[1], false), 2 * one);
+        assert_eq!(rewritten_bytes(&uses, &[0, 1], false), 3 * one);
+        assert!(rewritten_bytes(&uses, &[0], true) > one + PARITY_HEADER_LEN as u64);
         assert_eq!(rewritten_bytes(&uses, &[], true), 0);
         assert_eq!(index_bytes(&uses, &[], 0), 0);
         let entries = 30 * INDEX_ENTRY_LEN as u64;
-        let both = index_bytes(&uses, &[pack(1), pack(2)], 5000);
+        let both = index_bytes(&uses, &[0, 1], 5000);
         assert!(both > 5000 + 2 * entries, "{both}");
     }
 }

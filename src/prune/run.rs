@@ -15,10 +15,10 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use crate::base::id::{PackId, PointId, SessionId};
+use crate::base::id::SessionId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::session::SessionKind;
-use crate::prune::condemn::{Batch, OwnLists};
+use crate::prune::condemn::{Batch, Found, OwnLists};
 use crate::prune::copy::copy_needed;
 use crate::prune::report::{PruneOptions, PruneReport};
 use crate::prune::survey::Survey;
@@ -48,7 +48,7 @@ pub fn prune(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
 /// What a run would do. Beside another prune it cannot be told what is missing from what that prune
 /// has deleted.
 fn look(repo: &Repository, options: &PruneOptions) -> Result<PruneReport> {
-    let looked = Survey::look(repo, None, options).and_then(|survey| survey.report(repo));
+    let looked = Survey::look(repo, None, options).map(|survey| survey.report(repo));
     match looked {
         Err(error) if error.kind() == ErrorKind::Corrupt && is_pruned(repo)? => {
             Err(Error::new(ErrorKind::Busy, "another prune is running").because(error))
@@ -92,27 +92,21 @@ impl Run<'_> {
     fn steps(&mut self, own: SessionId) -> Result<PruneReport> {
         let mut survey = Survey::look(self.repo, Some(own), self.options)?;
         let rewritten_bytes = self.compact(&mut survey)?;
-        let mut report = PruneReport { rewritten_bytes, ..survey.report(self.repo)? };
-        let doomed: HashSet<PackId> = survey.plan.doomed().copied().collect();
-        let points: HashSet<PointId> = survey.roots.dropped.iter().copied().collect();
-        let mut batches = batches(&survey, &doomed, &points);
-        // The tables of this look go before those of the next one come.
-        let Survey { roots, found, .. } = survey;
-        self.own.publish(self.repo, &Batch { packs: doomed, points, waits_for: None })?;
+        let mut report = PruneReport { rewritten_bytes, ..survey.report(self.repo) };
+        let (roots, found, doomed) = survey.into_doomed();
+        self.own.publish(self.repo, &doomed)?;
+        let mut batches = batches(&found, doomed);
         report.waits_for = self.wait(&mut batches)?;
-        let is_ready = |batch: &Batch| batch.waits_for.as_ref().is_none_or(HashSet::is_empty);
-        let mut ready = Batch::default();
-        for batch in batches.iter().filter(|batch| is_ready(batch)) {
-            ready.packs.extend(&batch.packs);
-            ready.points.extend(&batch.points);
-        }
+        let unready_fresh = (!batches[0].is_ready()).then(|| batches.swap_remove(0));
+        let ready = batches.into_iter().filter(Batch::is_ready).reduce(Batch::and);
+        let ready = ready.unwrap_or_default();
         let sweep = Sweep::look(self.repo, &roots, ready, &self.options.cancel)?;
         self.deletes = true;
         sweep.delete(&mut report)?;
-        match is_ready(&batches[0]) {
-            true => self.own.withdraw(self.repo)?,
+        match unready_fresh {
+            None => self.own.withdraw(self.repo)?,
             // Beside the first, which goes with its packs: this one says who is waited for.
-            false => self.own.publish(self.repo, &batches[0])?,
+            Some(fresh) => self.own.publish(self.repo, &fresh)?,
         }
         sweep.clear_lists(&found)?;
         Ok(report)
@@ -169,21 +163,21 @@ impl Run<'_> {
 
 /// What goes together: first all that is condemned now for the first time, or was by a prune that
 /// did not say for whom it waited; then what each earlier prune left that did.
-fn batches(survey: &Survey, doomed: &HashSet<PackId>, points: &HashSet<PointId>) -> Vec<Batch> {
-    let mut fresh = Batch { packs: doomed.clone(), points: points.clone(), waits_for: None };
+fn batches(found: &Found, doomed: Batch) -> Vec<Batch> {
     let mut earlier = Vec::new();
-    for list in &survey.found.carried {
+    for list in &found.carried {
         let Some(waits_for) = &list.condemned.waits_for else { continue };
-        let packs: HashSet<_> = list.condemned.packs.iter().copied().collect();
-        let of_list: HashSet<_> = list.condemned.points.iter().copied().collect();
-        let batch = Batch {
-            packs: &packs & doomed,
-            points: &of_list & points,
+        let (packs, points) = (&list.condemned.packs, &list.condemned.points);
+        earlier.push(Batch {
+            packs: packs.iter().copied().filter(|pack| doomed.packs.contains(pack)).collect(),
+            points: points.iter().copied().filter(|id| doomed.points.contains(id)).collect(),
             waits_for: Some(waits_for.iter().copied().collect()),
-        };
+        });
+    }
+    let mut fresh = doomed;
+    for batch in &earlier {
         fresh.packs.retain(|pack| !batch.packs.contains(pack));
         fresh.points.retain(|point| !batch.points.contains(point));
-        earlier.push(batch);
     }
     std::iter::once(fresh).chain(earlier).collect()
 }

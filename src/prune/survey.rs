@@ -1,19 +1,17 @@
 //! Looks at everything and plans (steps G1 to G3). Writes nothing.
 
-use std::collections::HashSet;
-
-use crate::base::id::{PackId, SessionId};
+use crate::base::id::SessionId;
+use crate::base::pack_set::PackSet;
 use crate::error::{Error, Result};
 use crate::format::layout::Area;
-use crate::index::segment::Segment;
 use crate::prune::census::{Packs, Uses, count};
-use crate::prune::condemn::Found;
+use crate::prune::condemn::{Batch, Found};
 use crate::prune::mark::{Live, mark};
 use crate::prune::plan::{Plan, plan};
 use crate::prune::report::{PruneOptions, PruneReport};
 use crate::prune::room;
 use crate::prune::roots::{Roots, has_registers, is_waited_for, read_roots, read_session};
-use crate::repo::{Repository, condemned_packs};
+use crate::repo::{CondemnedList, Repository, condemned_packs};
 use crate::store::Store;
 
 /// What there is, and what to do about it.
@@ -44,8 +42,11 @@ impl Survey {
         repo.monitor().phase("counting", None);
         let explained = condemned_packs(found.carried.iter().chain(&found.foreign));
         let mut packs = Packs::look(repo, &live, &explained)?;
-        packs.carried = condemned_packs(&found.carried);
-        packs.foreign = condemned_packs(&found.foreign);
+        drop(explained);
+        let flags = |lists: &[CondemnedList]| {
+            packs.flags(lists.iter().flat_map(|list| &list.condemned.packs))
+        };
+        (packs.carried, packs.foreign) = (flags(&found.carried), flags(&found.foreign));
         // Whoever began after the first look may have published packs by the second.
         writers.extend(self::writers(store)?);
         // And who has ended by then was decided before.
@@ -64,11 +65,11 @@ impl Survey {
     fn fit(&mut self, repo: &Repository) -> Result<()> {
         let store = &**repo.store();
         let Some(space) = store.space()? else { return Ok(()) };
-        let old_index = self.index_bytes(|_| Ok(true))?;
+        let old_index = self.index_bytes(std::iter::repeat(true));
         let has_parity = repo.config().has_parity();
         let others = room::other_bytes(self.packs.listed.len());
         let Self { plan, uses, .. } = self;
-        let cost = |packs: &[PackId]| {
+        let cost = |packs: &[u32]| {
             room::rewritten_bytes(uses, packs, has_parity)
                 + room::index_bytes(uses, packs, old_index)
                 + others
@@ -78,37 +79,42 @@ impl Survey {
     }
 
     /// What the plan comes to.
-    pub(super) fn report(&self, repo: &Repository) -> Result<PruneReport> {
+    pub(super) fn report(&self, repo: &Repository) -> PruneReport {
         let Self { plan, uses, .. } = self;
-        let without: HashSet<PackId> = plan.doomed().chain(&self.packs.missing).copied().collect();
-        let old_index = self.index_bytes(|segment| segment.names_any(&without))?;
+        let mut gone = self.packs.flags(self.packs.missing.ids());
+        plan.doomed().for_each(|pack| gone[pack as usize] = true);
+        let old_index = self.index_bytes(self.packs.naming(&gone));
         let has_parity = repo.config().has_parity();
-        Ok(PruneReport {
+        PruneReport {
             points: self.roots.points.len() as u64,
             dropped_points: self.roots.dropped.len() as u64,
             packs: self.packs.listed.len() as u64,
-            pack_bytes: self.packs.listed.values().sum(),
+            pack_bytes: self.packs.lens.iter().sum(),
             dead_packs: plan.dead.len() as u64,
             compacted_packs: plan.compacted.len() as u64,
             postponed_packs: self.postponed as u64,
             rewritten_bytes: room::rewritten_bytes(uses, &plan.compacted, has_parity),
             index_bytes: room::index_bytes(uses, &plan.compacted, old_index),
             deleted_packs: plan.doomed().count() as u64,
-            deleted_bytes: plan.doomed_bytes(uses),
+            deleted_bytes: plan.doomed().map(|pack| self.packs.lens[pack as usize]).sum(),
             unneeded_bytes: plan.unneeded_bytes(uses),
             ..PruneReport::default()
-        })
+        }
     }
 
-    /// The length of some of the index segments.
-    fn index_bytes(&self, mut counts: impl FnMut(&Segment) -> Result<bool>) -> Result<u64> {
-        let mut bytes = 0;
-        for segment in self.live.index.segments() {
-            if counts(segment)? {
-                bytes += segment.len_bytes();
-            }
-        }
-        Ok(bytes)
+    /// The length of those index segments that count.
+    fn index_bytes(&self, counts: impl Iterator<Item = bool>) -> u64 {
+        let counted = self.live.index.segments().iter().zip(counts).filter(|(_, counts)| *counts);
+        counted.map(|(segment, _)| segment.len_bytes()).sum()
+    }
+
+    /// What the second look begins with: what was found, and all that is to go. The tables of this
+    /// look end here.
+    pub(super) fn into_doomed(self) -> (Roots, Found, Batch) {
+        let Self { found, roots, packs, plan, .. } = self;
+        let points = roots.dropped.iter().copied().collect();
+        let doomed: PackSet = plan.doomed().map(|pack| packs.id(pack)).collect();
+        (roots, found, Batch { packs: doomed, points, waits_for: None })
     }
 }
 

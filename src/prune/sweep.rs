@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::base::cancel::Cancel;
 use crate::base::id::{PackId, PointId, SegmentId};
+use crate::base::pack_set::PackSet;
 use crate::error::{Error, Result};
 use crate::format::layout::{Area, ObjectName};
-use crate::format::location::Location;
+use crate::format::segment::IndexEntry;
 use crate::index::lookup::Index;
 use crate::index::merge::merge;
 use crate::index::segment::Segment;
-use crate::prune::census::{Packs, each_chunk, is_there};
+use crate::prune::census::{Flags, Packs, each_chunk, is_there};
 use crate::prune::condemn::{Batch, Found};
 use crate::prune::mark::{Live, mark};
 use crate::prune::report::PruneReport;
@@ -26,12 +27,10 @@ pub(super) struct Sweep<'a> {
     repo: &'a Repository,
     roots: Roots,
     packs: Packs,
-    /// Packs to delete.
-    doomed: HashSet<PackId>,
+    /// Packs to delete, and those that are gone and that the index need not name any more.
+    doomed: Flags,
     /// Packs that were to be deleted and are needed.
     kept: u64,
-    /// Packs that are gone and that the index need not name any more.
-    forgettable: HashSet<PackId>,
     /// Restore points whose commits go.
     points: Vec<PointId>,
 }
@@ -49,17 +48,22 @@ impl<'a> Sweep<'a> {
         let roots = read_roots(repo)?;
         check_grown(before, &roots)?;
         let live = mark(repo, &roots.points, cancel)?;
-        let lists = condemned_lists(store)?;
-        let condemned = &condemned_packs(&lists) | &ready.packs;
+        let Batch { packs: ready, points, .. } = ready;
+        let mut condemned = condemned_packs(&condemned_lists(store)?);
+        let unlisted = ready.ids().iter().filter(|pack| !condemned.contains(pack));
+        let unlisted: Vec<PackId> = unlisted.copied().collect();
+        condemned.extend(unlisted);
         let packs = Packs::look(repo, &live, &condemned)?;
-        let mut doomed = ready.packs;
-        doomed.retain(|pack| packs.listed.contains_key(pack));
-        let before_check = doomed.len();
-        let mut forgettable = packs.missing.clone();
-        spare(&live, &packs, &condemned, &mut doomed, &mut forgettable)?;
-        let kept = (before_check - doomed.len()) as u64;
-        let points = roots.dropped.iter().filter(|id| ready.points.contains(id)).copied().collect();
-        Ok(Self { repo, roots, packs, doomed, kept, forgettable, points })
+        let condemned = packs.flags(condemned.ids());
+        let mut doomed = packs.flags(ready.ids().iter().chain(packs.missing.ids()));
+        drop(ready);
+        let listed = packs.listed.len();
+        let count = |doomed: &Flags| doomed[..listed].iter().filter(|goes| **goes).count() as u64;
+        let before_check = count(&doomed);
+        spare(&live, &packs, &condemned, &mut doomed)?;
+        let kept = before_check - count(&doomed);
+        let points = roots.dropped.iter().filter(|id| points.contains(id)).copied().collect();
+        Ok(Self { repo, roots, packs, doomed, kept, points })
     }
 
     /// Steps G8, G9 and the first half of G10.
@@ -69,16 +73,15 @@ impl<'a> Sweep<'a> {
         // without its packs.
         store.barrier(Area::Forgotten)?;
         self.take_out_of_index()?;
-        let len = |pack: &PackId| self.packs.listed.get(pack).copied().unwrap_or_default();
         report.kept_packs = self.kept;
-        report.deleted_packs = self.doomed.len() as u64;
-        report.deleted_bytes = self.doomed.iter().map(len).sum();
+        report.deleted_packs = self.listed_doomed().count() as u64;
+        report.deleted_bytes = self.listed_doomed().map(|(_, len)| len).sum();
         report.points = self.roots.points.len() as u64;
         self.repo.monitor().phase("deleting", Some(report.deleted_bytes));
         self.delete_parity()?;
-        for pack in &self.doomed {
-            store.delete(&ObjectName::pack(*pack))?;
-            self.repo.monitor().advance(len(pack));
+        for (pack, len) in self.listed_doomed() {
+            store.delete(&ObjectName::pack(pack))?;
+            self.repo.monitor().advance(len);
         }
         store.barrier(Area::Packs)?;
         self.points.iter().try_for_each(|point| store.delete(&ObjectName::commit(*point)))?;
@@ -92,34 +95,49 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
+    /// The packs to delete, each with its length.
+    fn listed_doomed(&self) -> impl Iterator<Item = (PackId, u64)> {
+        let listed = self.packs.listed.ids().iter().zip(&self.packs.lens);
+        let doomed = listed.zip(&self.doomed).filter(|(_, goes)| **goes);
+        doomed.map(|((pack, len), _)| (*pack, *len))
+    }
+
+    /// Whether a pack is there and goes.
+    fn is_doomed(&self, pack: &PackId) -> bool {
+        self.packs.listed.number(pack).is_some_and(|number| self.doomed[number as usize])
+    }
+
+    /// Whether a pack is there and stays.
+    fn stays(&self, pack: &PackId) -> bool {
+        self.packs.listed.number(pack).is_some_and(|number| !self.doomed[number as usize])
+    }
+
     /// The parity of the packs that go, and of packs that are gone. It goes first, durably: nothing
     /// leads to parity without its pack, so that nobody would delete it any more.
     fn delete_parity(&self) -> Result<()> {
         let store = &**self.repo.store();
-        for name in store.list(Area::Parity)? {
-            let Some(pack) = name.protected_pack() else { continue };
-            let is_orphan = || {
-                let Packs { listed, missing, .. } = &self.packs;
-                let is_known = listed.contains_key(&pack) || missing.contains(&pack);
-                // A new pack is there before its parity is.
-                Ok::<_, Error>(!is_known && !is_there(store, &ObjectName::pack(pack))?)
-            };
-            if self.doomed.contains(&pack) || is_orphan()? {
-                store.delete(&name)?;
+        let mut goes = Vec::new();
+        store.each_name(Area::Parity, &mut |name| {
+            let Some(pack) = name.protected_pack() else { return Ok(()) };
+            let is_known = self.packs.number(&pack).is_some();
+            // A new pack is there before its parity is.
+            let is_orphan = || Ok::<_, Error>(!is_there(store, &ObjectName::pack(pack))?);
+            if self.is_doomed(&pack) || !is_known && is_orphan()? {
+                goes.push(pack);
             }
-        }
+            Ok(())
+        })?;
+        goes.iter().try_for_each(|pack| store.delete(&ObjectName::parity(*pack)))?;
         store.barrier(Area::Parity)
     }
 
     /// The rest of step G10: lists that say nothing any more, of earlier prunes and of scrubs.
     pub(super) fn clear_lists(&self, before: &Found) -> Result<()> {
         let store = &**self.repo.store();
-        let stays =
-            |pack: &PackId| self.packs.listed.contains_key(pack) && !self.doomed.contains(pack);
         let is_dropped =
             |point: &PointId| self.roots.dropped.contains(point) && !self.points.contains(point);
         for list in &before.carried {
-            let says = list.condemned.packs.iter().any(stays)
+            let says = list.condemned.packs.iter().any(|pack| self.stays(pack))
                 || list.condemned.points.iter().any(is_dropped);
             if !says {
                 store.delete(&list.name)?;
@@ -128,7 +146,7 @@ impl<'a> Sweep<'a> {
         let index = Index::load(store, self.repo.sealing(), self.repo.monitor())?;
         let named = index.packs()?;
         for (name, damaged) in &self.packs.damage_lists {
-            let says = damaged.copies.iter().any(|copy| stays(&copy.pack))
+            let says = damaged.copies.iter().any(|copy| self.stays(&copy.pack))
                 || damaged.missing_packs.iter().any(|pack| named.contains(pack));
             if !says {
                 store.delete(name)?;
@@ -141,7 +159,8 @@ impl<'a> Sweep<'a> {
     /// Step G8. When this returns, no lookup leads to a doomed pack, after a crash neither.
     fn take_out_of_index(&self) -> Result<()> {
         let store = &**self.repo.store();
-        let without = &self.doomed | &self.forgettable;
+        let doomed = (0..).zip(&self.doomed).filter(|(_, goes)| **goes);
+        let without: PackSet = doomed.map(|(number, _)| self.packs.id(number)).collect();
         let index = Index::load(store, self.repo.sealing(), self.repo.monitor())?;
         let mut group: Vec<Arc<Segment>> = Vec::new();
         let mut entries = 0;
@@ -163,28 +182,20 @@ impl<'a> Sweep<'a> {
         store.barrier(Area::Index)
     }
 
-    fn merge(&self, group: &[Arc<Segment>], without: &HashSet<PackId>) -> Result<SegmentId> {
+    fn merge(&self, group: &[Arc<Segment>], without: &PackSet) -> Result<SegmentId> {
         merge(&**self.repo.store(), self.repo.sealing(), group, without)
     }
 }
 
 /// Takes packs out of `doomed` that hold something needed of which no other copy is there to stay,
-/// and out of `forgettable` those whose entries tell what is lost. All such packs stay, not one of
-/// them: another prune may spare another one, and delete this.
-fn spare(
-    live: &Live,
-    packs: &Packs,
-    condemned: &HashSet<PackId>,
-    doomed: &mut HashSet<PackId>,
-    forgettable: &mut HashSet<PackId>,
-) -> Result<()> {
-    each_chunk(live, |chunk, copies, is_live| {
-        let stays = |copy: &Location| packs.is_good(chunk, copy) && !condemned.contains(&copy.pack);
+/// and those that are gone whose entries tell what is lost. All such packs stay, not one of them:
+/// another prune may spare another one, and delete this.
+fn spare(live: &Live, packs: &Packs, condemned: &Flags, doomed: &mut Flags) -> Result<()> {
+    each_chunk(live, packs, |copies, is_live| {
+        let stays =
+            |copy: &IndexEntry| packs.is_good(copy) && !condemned[copy.pack_number as usize];
         if is_live && !copies.iter().any(stays) {
-            for copy in copies {
-                doomed.remove(&copy.pack);
-                forgettable.remove(&copy.pack);
-            }
+            copies.iter().for_each(|copy| doomed[copy.pack_number as usize] = false);
         }
         Ok(())
     })

@@ -1,9 +1,8 @@
 //! What prunes have condemned, list by list.
 
-use std::collections::HashSet;
-
-use crate::base::id::{PackId, SessionId};
+use crate::base::id::SessionId;
 use crate::base::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::base::pack_set::PackSet;
 use crate::error::{ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
 use crate::format::lists::Condemned;
@@ -38,6 +37,6 @@ pub fn condemned_lists(store: &dyn Store) -> Result<Vec<CondemnedList>> {
 
 /// All packs of all lists.
 #[must_use]
-pub fn condemned_packs<'a>(lists: impl IntoIterator<Item = &'a CondemnedList>) -> HashSet<PackId> {
+pub fn condemned_packs<'a>(lists: impl IntoIterator<Item = &'a CondemnedList>) -> PackSet {
     lists.into_iter().flat_map(|list| list.condemned.packs.iter().copied()).collect()
 }

@@ -19,6 +19,7 @@ use std::time::Instant;
 use crate::base::cancel::Cancel;
 use crate::base::id::{ChunkId, PackId, SegmentId};
 use crate::base::limits::{PACK_BYTES_MAX, PENDING_ENTRIES_MAX};
+use crate::base::pack_set::PackSet;
 use crate::chunk::ChunkDecoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::layout::{Area, ObjectName};
@@ -284,7 +285,7 @@ impl Rebuild<'_> {
         let merged = read_unusable(self.repo).and_then(|unusable| {
             let mut index = Index::load(store, self.repo.sealing(), self.repo.monitor())?;
             while let Some(inputs) = merge_due(&index, &unusable.packs) {
-                merge(store, self.repo.sealing(), &inputs, &HashSet::new())?;
+                merge(store, self.repo.sealing(), &inputs, &PackSet::default())?;
                 index = index.reload(store, self.repo.monitor())?;
             }
             Ok(())

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::id::{ChunkId, PackId};
 use crate::base::limits::PENDING_ENTRIES_MAX;
+use crate::base::pack_set::PackSet;
 use crate::base::sync::lock;
 use crate::error::{Error, Result};
 use crate::format::lists::DamagedCopy;
@@ -23,7 +24,7 @@ use crate::repo::room::check_room;
 #[derive(Debug, Default)]
 pub(super) struct Unusable {
     /// Packs that a prune condemned, and packs that are missing.
-    pub(super) packs: HashSet<PackId>,
+    pub(super) packs: PackSet,
     /// Copies that a scrub found damaged.
     pub(super) copies: HashSet<DamagedCopy>,
 }
@@ -142,7 +143,8 @@ impl SessionIndex {
     pub(super) fn merge_if_many(&self) {
         let repo = &self.repo;
         if let Some(inputs) = merge_due(&self.index(), &self.unusable.packs)
-            && let Err(problem) = merge(&**repo.store(), repo.sealing(), &inputs, &HashSet::new())
+            && let Err(problem) =
+                merge(&**repo.store(), repo.sealing(), &inputs, &PackSet::default())
         {
             repo.monitor().problem(&problem);
         }

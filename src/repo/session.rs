@@ -317,8 +317,8 @@ pub fn fence_dead_sessions(store: &dyn Store) -> Result<()> {
 
 pub(super) fn read_unusable(repo: &Repository) -> Result<Unusable> {
     let store = &**repo.store();
-    let mut unusable = Unusable::default();
-    unusable.packs.extend(condemned_packs(&condemned_lists(store)?));
+    let packs = condemned_packs(&condemned_lists(store)?);
+    let mut unusable = Unusable { packs, ..Unusable::default() };
     for damaged in read_all(store, Area::Damaged, Damaged::decode)? {
         match damaged {
             Ok(damaged) => {

@@ -1,9 +1,10 @@
 //! Merging, with copies, damage and crashes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::id::{PackId, SegmentId};
+use crate::base::id::SegmentId;
+use crate::base::pack_set::PackSet;
 use crate::error::ErrorKind;
 use crate::format::layout::ObjectName;
 use crate::index::builder::publish_segment;
@@ -24,7 +25,7 @@ fn load(store: &dyn Store) -> Index {
 }
 
 fn merge_all(store: &dyn Store) -> SegmentId {
-    merge(store, &plain(), load(store).segments(), &HashSet::new()).unwrap()
+    merge(store, &plain(), load(store).segments(), &PackSet::default()).unwrap()
 }
 
 fn assert_same(index: &Index, entries: &[Entry]) {
@@ -58,9 +59,10 @@ fn two_merges_of_the_same_segments_leave_one_and_overlapping_ones_lose_nothing()
     });
     let before = load(&store);
     let merged = merge_all(&store);
-    assert_eq!(merge(&store, &plain(), before.segments(), &HashSet::new()).unwrap(), merged);
+    assert_eq!(merge(&store, &plain(), before.segments(), &PackSet::default()).unwrap(), merged);
     assert_eq!(listed(&store), [merged].into());
-    let overlapping = merge(&store, &plain(), &before.segments()[1..], &HashSet::new()).unwrap();
+    let overlapping =
+        merge(&store, &plain(), &before.segments()[1..], &PackSet::default()).unwrap();
     assert_eq!(listed(&store), [merged, overlapping].into());
     assert_same(&load(&store), &entries);
     assert_eq!(contents(&open(&store, merge_all(&store))), model(&entries));
@@ -72,7 +74,7 @@ fn a_merge_leaves_out_the_packs_that_are_about_to_go() {
     entries.chunks(1000).for_each(|part| {
         publish(&store, part);
     });
-    let without: HashSet<PackId> = (0..150).map(pack).collect();
+    let without: PackSet = (0..150).map(pack).collect();
     let merged = merge(&store, &plain(), load(&store).segments(), &without).unwrap();
     let kept: Vec<Entry> =
         entries.into_iter().filter(|(_, location)| !without.contains(&location.pack)).collect();
@@ -85,7 +87,7 @@ fn a_merge_leaves_out_the_packs_that_are_about_to_go() {
 fn a_merge_that_leaves_nothing_still_says_what_it_replaces() {
     let store = MemoryStore::new();
     let input = publish(&store, &Draw::new(3).entries(100));
-    let without: HashSet<PackId> = (0..300).map(pack).collect();
+    let without: PackSet = (0..300).map(pack).collect();
     let merged = merge(&store, &plain(), load(&store).segments(), &without).unwrap();
     let segment = open(&store, merged);
     assert_eq!((segment.entry_count(), segment.superseded().unwrap()), (0, vec![input]));
@@ -102,7 +104,7 @@ fn a_damaged_input_stops_the_merge_before_anything_is_published_or_deleted() {
     for offset_bytes in (0..bytes / 2).step_by(4096) {
         let name = ObjectName::segment(*ids.first().unwrap());
         store.damage(&name, Damage::FlippedBit { offset_bytes, bit: 3 });
-        let outcome = merge(&store, &plain(), &inputs(&load(&store)), &HashSet::new());
+        let outcome = merge(&store, &plain(), &inputs(&load(&store)), &PackSet::default());
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(listed(&store), ids);
         store.heal();
@@ -122,10 +124,10 @@ fn segments_of_condemned_packs_are_not_merged() {
     }
     let index = load(&store);
     let ids = |inputs: Vec<Arc<Segment>>| inputs.iter().map(|s| s.id()).collect::<BTreeSet<_>>();
-    assert_eq!(merge_due(&index, &HashSet::new()).map(ids).unwrap().len(), 10);
-    let condemned: HashSet<PackId> = (3..300).map(pack).collect();
+    assert_eq!(merge_due(&index, &PackSet::default()).map(ids).unwrap().len(), 10);
+    let condemned: PackSet = (3..300).map(pack).collect();
     assert_eq!(merge_due(&index, &condemned).map(ids), Some(mergeable));
-    let condemned: HashSet<PackId> = (0..300).map(pack).collect();
+    let condemned: PackSet = (0..300).map(pack).collect();
     assert!(merge_due(&index, &condemned).is_none());
 }
 
@@ -135,8 +137,8 @@ fn publishing_and_merging_by_plan_keeps_everything_in_few_segments() {
     let entries = draw.entries(700);
     for entry in &entries {
         publish(&store, std::slice::from_ref(entry));
-        while let Some(inputs) = merge_due(&load(&store), &HashSet::new()) {
-            merge(&store, &plain(), &inputs, &HashSet::new()).unwrap();
+        while let Some(inputs) = merge_due(&load(&store), &PackSet::default()) {
+            merge(&store, &plain(), &inputs, &PackSet::default()).unwrap();
         }
     }
     let index = load(&store);
@@ -156,7 +158,7 @@ fn a_crash_anywhere_in_a_merge_loses_no_entry() {
         });
         let index = load(&store);
         store.crash_after(step);
-        let is_through = merge(&store, &plain(), index.segments(), &HashSet::new()).is_ok();
+        let is_through = merge(&store, &plain(), index.segments(), &PackSet::default()).is_ok();
         for seed in 0..5 {
             let found = load(&store.reboot(seed));
             assert!(found.damaged_segments().is_empty());
@@ -182,7 +184,7 @@ fn what_a_merge_that_was_cut_off_left_never_comes_back() {
         let index = load(&store);
         store.crash_after(step);
         // Takes out everything, as a prune does that deletes all these packs.
-        let without: HashSet<PackId> = (0..300).map(pack).collect();
+        let without: PackSet = (0..300).map(pack).collect();
         let is_through = merge(&store, &plain(), index.segments(), &without).is_ok();
         for seed in 0..8 {
             let store = store.reboot(seed);
