@@ -1,6 +1,6 @@
 //! The same chunks through the library, without a file system.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,14 +18,17 @@ use backstop::store::DirStore;
 use crate::Contender;
 use crate::reads::{PAGE, Plan, Timed, Work, at_random, timed};
 
+/// The name of the library alone.
+pub(crate) const LIBRARY: &str = "library";
+
 /// Threads that read in order: as many as there are processors.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// Makes a repository that holds the image as one disk, all of it in the page cache.
-pub(crate) fn repository_of(scratch: &Path, image: &Path) -> Repository {
-    let store = DirStore::create(scratch.join("repository")).expect("an empty directory");
+/// Makes a repository at `path` that holds the image as one disk, all of it in the page cache.
+pub(crate) fn repository_of(path: PathBuf, image: &Path) -> Repository {
+    let store = DirStore::create(path).expect("an empty directory");
     let repo = Repository::create(Arc::new(store), Environment::default()).expect("a repository");
     let opened = open_image(image, Some(ImageFormat::Raw), Backing::Refuse).expect("an image");
     let source = DiskSource {
@@ -50,8 +53,8 @@ pub(crate) fn repository_of(scratch: &Path, image: &Path) -> Repository {
 }
 
 /// The repository, opened again.
-pub(crate) fn reopen(scratch: &Path) -> Repository {
-    let store = DirStore::open(scratch.join("repository")).expect("the repository");
+pub(crate) fn reopen(path: PathBuf) -> Repository {
+    let store = DirStore::open(path).expect("the repository");
     Repository::open(Arc::new(store), Environment::default()).expect("the repository")
 }
 
@@ -75,7 +78,7 @@ impl Library {
 
 impl Contender for Library {
     fn name(&self) -> &str {
-        "library"
+        LIBRARY
     }
 
     fn run(&self, work: Work, plan: &Plan) -> Timed {

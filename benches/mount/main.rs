@@ -6,6 +6,10 @@
 //! runs. What was read at random is compared with the image afterwards. CPU seconds are those of
 //! the reader and of whoever serves the mount; the kernel's own threads are in none.
 //!
+//! No mount in order is faster than its parts on all processors at once: what the library takes to
+//! decode and verify, and what a mount takes whose bytes cost nothing. The row of both together is
+//! their CPU seconds of the same run, by the processors.
+//!
 //! `cargo bench --bench mount -- [--image FILE] [--runs N] [--only NAME,...] [--json FILE]`, as
 //! root; the last file takes the samples. Without an image one of 1.5 GiB is made from files of
 //! this system. Contenders whose programs are missing are left out, and said to be.
@@ -25,8 +29,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::arguments::Arguments;
-use crate::library::Library;
-use crate::mounts::run;
+use crate::library::{LIBRARY, Library};
+use crate::mounts::{FREE, run};
 use crate::reads::{Plan, Timed, Work};
 use crate::table::Table;
 
@@ -58,12 +62,14 @@ fn main() {
     let options = Options::of(&arguments);
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let image = options.image.clone().unwrap_or_else(|| corpus::system_image(scratch.path()));
-    let repo = library::repository_of(scratch.path(), &image);
+    let repository = scratch.path().join("repository");
+    let repo = library::repository_of(repository.clone(), &image);
     let library = Library::new(repo);
     let plan = Plan::new(&image, &library.data_chunks());
     let mut contenders: Vec<Box<dyn Contender>> =
-        vec![Box::new(library), Box::new(library::WholeChunks(library::reopen(scratch.path())))];
+        vec![Box::new(library), Box::new(library::WholeChunks(library::reopen(repository)))];
     contenders.extend(mounts::all(scratch.path()));
+    contenders.push(mounts::free(scratch.path(), &plan));
     contenders.retain(|contender| options.is_wanted(contender.name()));
     contenders.extend(others::all(scratch.path(), &image, |name| options.is_wanted(name)));
     run(Command::new("sync").arg("--file-system").arg(&image));
@@ -76,6 +82,7 @@ fn main() {
                 table.add(contender.name(), work, contender.run(work, &plan));
             }
         }
+        table.add_limits(&[LIBRARY, FREE], library::threads());
         eprintln!("run {} of {}", run + 1, options.runs);
     }
     table.print(&plan);

@@ -1,14 +1,22 @@
-//! Backstop's own mount, and a loop device on it.
+//! Backstop's own mount, a loop device on it, and the same mount where bytes cost nothing.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use backstop::base::chance::Chance;
+use backstop::base::limits::CHUNK_BYTES;
+use backstop::store::testing::SeededChance;
+
 use crate::Contender;
+use crate::library::repository_of;
 use crate::reads::{Plan, Timed, Work, read_file};
 
+/// The name of the mount whose bytes cost nothing.
+pub(crate) const FREE: &str = "a mount whose bytes cost nothing";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Both, where this machine can mount.
@@ -18,6 +26,25 @@ pub(crate) fn all(scratch: &Path) -> Vec<Box<dyn Contender>> {
     fs::create_dir(&dir).expect("a directory");
     let mount = Mount { repository, dir };
     vec![Box::new(mount.clone()), Box::new(Loop(mount))]
+}
+
+/// The mount of a disk of the same shape, whose chunks with data are all the same one.
+pub(crate) fn free(scratch: &Path, plan: &Plan) -> Box<dyn Contender> {
+    let image = scratch.join("free.raw");
+    let file = File::create(&image).expect("a file");
+    file.set_len(plan.image_bytes).expect("a sparse file");
+    let mut chunk = vec![0; CHUNK_BYTES];
+    SeededChance::new(11).fill(&mut chunk);
+    for page in &plan.pages {
+        let start = page - page % CHUNK_BYTES as u64;
+        let len = (plan.image_bytes - start).min(CHUNK_BYTES as u64);
+        file.write_all_at(&chunk[..len as usize], start).expect("the image");
+    }
+    let (repository, dir) = (scratch.join("free.repo"), scratch.join("free"));
+    repository_of(repository.clone(), &image);
+    fs::remove_file(image).expect("the image");
+    fs::create_dir(&dir).expect("a directory");
+    Box::new(Free(Mount { repository, dir }))
 }
 
 #[derive(Clone)]
@@ -43,6 +70,24 @@ impl Contender for Mount {
     fn run(&self, work: Work, plan: &Plan) -> Timed {
         let served = self.serve();
         read_file(&served.disk, work, plan, &[served.id()])
+    }
+}
+
+/// Decodes one chunk, and answers everything after that from the one buffer: what is left is
+/// what any mount with these requests costs, in the kernel, its reader and its server.
+struct Free(Mount);
+
+impl Contender for Free {
+    fn name(&self) -> &str {
+        FREE
+    }
+
+    fn can(&self, work: Work) -> bool {
+        matches!(work, Work::InOrder | Work::PastCache)
+    }
+
+    fn run(&self, work: Work, plan: &Plan) -> Timed {
+        self.0.run(work, plan)
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Table {
 
 /// Contenders that the others are compared with.
 const BASE: &str = "backstop";
+/// What the parts of the mount take together.
+const TOGETHER: &str = "the library and that mount, together";
 
 impl Table {
     pub(crate) fn add(&mut self, name: &str, work: Work, timed: Timed) {
@@ -25,17 +27,33 @@ impl Table {
         self.runs.entry((column(work), place)).or_default().push(timed);
     }
 
+    /// Adds what the last run of the contenders `parts` would take together on so many processors,
+    /// none of which ever waits, for each kind of work that they all have done.
+    pub(crate) fn add_limits(&mut self, parts: &[&str], processors: usize) {
+        let places: Vec<_> = parts
+            .iter()
+            .filter_map(|part| self.names.iter().position(|known| known == part))
+            .collect();
+        for (number, work) in Work::ALL.into_iter().enumerate() {
+            let last = |place| self.runs.get(&(number, place)).and_then(|runs| runs.last());
+            let runs: Vec<_> = places.iter().filter_map(|place| last(*place)).copied().collect();
+            if runs.len() == parts.len() {
+                self.add(TOGETHER, work, together(&runs, processors));
+            }
+        }
+    }
+
     /// Prints a table for each kind of work. The ratio says how many times as fast the mount is.
     pub(crate) fn print(&self, plan: &Plan) {
         let base = self.names.iter().position(|name| name == BASE);
         for (number, work) in Work::ALL.into_iter().enumerate() {
             println!("\n{}", title(work, plan));
             let [a, b, c, d] = ["", "", "CPU ms", "backstop is"];
-            println!("  {a:<34}{b:>12}{c:>10}{d:>13}");
+            println!("  {a:<40}{b:>12}{c:>10}{d:>13}");
             for (place, name) in self.names.iter().enumerate() {
                 let Some(runs) = self.runs.get(&(number, place)) else { continue };
                 let base = base.and_then(|base| self.runs.get(&(number, base)));
-                println!("  {name:<34}{}", line(work, runs, base));
+                println!("  {name:<40}{}", line(work, runs, base));
             }
         }
     }
@@ -89,6 +107,11 @@ fn line(work: Work, runs: &[Timed], base: Option<&Vec<Timed>>) -> String {
         format!("{ratio:.2} times")
     });
     format!("{speed:>12}{cpu:>10.0}{:>13}", ratios.unwrap_or_default())
+}
+
+fn together(parts: &[Timed], processors: usize) -> Timed {
+    let cpu_seconds = parts.iter().map(|part| part.cpu_seconds).sum::<f64>();
+    Timed { seconds: cpu_seconds / processors as f64, cpu_seconds, amount: parts[0].amount }
 }
 
 fn speed_of(run: &Timed) -> f64 {
