@@ -70,8 +70,30 @@ impl<'a> KWay<'a> {
         Ok(Self { sources, heads })
     }
 
+    /// Calls `each` with the copies of every chunk, each once and in the order of their packs and
+    /// offsets, and with one of the entries that they are. Ends at the first error.
+    pub(super) fn each_chunk(
+        mut self,
+        mut each: impl FnMut(&[IndexEntry], Found) -> Result<()>,
+    ) -> Result<()> {
+        let mut copies: Vec<IndexEntry> = Vec::new();
+        let Some(mut last) = self.next()? else { return Ok(()) };
+        copies.push(last.entry);
+        while let Some(found) = self.next()? {
+            if found.entry.chunk != last.entry.chunk {
+                sort_copies(&mut copies);
+                each(&copies, last)?;
+                copies.clear();
+            }
+            copies.push(found.entry);
+            last = found;
+        }
+        sort_copies(&mut copies);
+        each(&copies, last)
+    }
+
     /// The next entry. After an error the sequence must not be used.
-    pub(super) fn next(&mut self) -> Result<Option<Found>> {
+    fn next(&mut self) -> Result<Option<Found>> {
         let Some(mut head) = self.heads.peek_mut() else {
             return Ok(None);
         };
@@ -87,7 +109,7 @@ impl<'a> KWay<'a> {
 }
 
 /// Sorts the copies of one chunk by pack and offset, and leaves each once.
-pub(super) fn sort_copies(copies: &mut Vec<IndexEntry>) {
+fn sort_copies(copies: &mut Vec<IndexEntry>) {
     if copies.len() > 1 {
         copies.sort_unstable_by_key(|copy| (copy.pack_number, copy.offset));
         copies.dedup_by_key(|copy| (copy.pack_number, copy.offset));

@@ -3,7 +3,7 @@
 use crate::base::id::ChunkId;
 use crate::error::Result;
 use crate::format::segment::IndexEntry;
-use crate::index::kway::{KWay, Source, sort_copies};
+use crate::index::kway::{KWay, Source};
 use crate::index::lookup::Index;
 
 /// Marks on the entries of one index: one bit each.
@@ -93,24 +93,9 @@ impl Index {
     ) -> Result<()> {
         let sources = self.segments().iter().zip(pack_numbers);
         let sources = sources.map(|(segment, numbers)| Source::new(segment, numbers)).collect();
-        let mut entries = KWay::new(sources)?;
-        let mut copies: Vec<IndexEntry> = Vec::new();
-        let mut is_marked = false;
-        while let Some(found) = entries.next()? {
-            if copies.first().is_some_and(|first| first.chunk != found.entry.chunk) {
-                sort_copies(&mut copies);
-                each(&copies, is_marked)?;
-                copies.clear();
-            }
-            // All entries of a chunk are marked together.
-            is_marked = marks.has(found.source, found.number);
-            copies.push(found.entry);
-        }
-        sort_copies(&mut copies);
-        match copies.is_empty() {
-            true => Ok(()),
-            false => each(&copies, is_marked),
-        }
+        // All entries of a chunk are marked together.
+        KWay::new(sources)?
+            .each_chunk(|copies, one| each(copies, marks.has(one.source, one.number)))
     }
 
     /// Whether `chunk` is marked.

@@ -8,8 +8,7 @@ use crate::base::pack_set::PackSet;
 use crate::crypto::Sealing;
 use crate::error::Result;
 use crate::format::layout::{Area, ObjectName};
-use crate::format::segment::IndexEntry;
-use crate::index::kway::{Found, KWay, LEFT_OUT, Source, sort_copies};
+use crate::index::kway::{KWay, LEFT_OUT, Source};
 use crate::index::lookup::Index;
 use crate::index::plan::{SegmentInfo, plan_merge};
 use crate::index::segment::Segment;
@@ -57,7 +56,8 @@ pub fn merge(
     let mut writer = SegmentWriter::new(store, sealing, entries_at_most)?;
     let sources = inputs.iter().zip(&new_numbers);
     let sources = sources.map(|(input, new_numbers)| Source::new(input, new_numbers));
-    write_entries(&mut writer, KWay::new(sources.collect())?)?;
+    KWay::new(sources.collect())?
+        .each_chunk(|copies, _| copies.iter().try_for_each(|copy| writer.push(copy)))?;
     let merged = writer.finish(packs.ids(), &superseded)?;
     for id in &superseded {
         store.delete(&ObjectName::segment(*id))?;
@@ -96,21 +96,4 @@ fn packs_of(inputs: &[Arc<Segment>], without: &PackSet) -> Result<PackSet> {
 fn new_numbers(inputs: &[Arc<Segment>], packs: &PackSet) -> Result<Vec<Vec<u32>>> {
     let number = |pack: Result<PackId>| Ok(packs.number(&pack?).unwrap_or(LEFT_OUT));
     inputs.iter().map(|input| input.packs().map(number).collect()).collect()
-}
-
-fn write_entries(writer: &mut SegmentWriter, mut entries: KWay<'_>) -> Result<()> {
-    let mut copies: Vec<IndexEntry> = Vec::new();
-    while let Some(Found { entry, .. }) = entries.next()? {
-        if copies.first().is_some_and(|first| first.chunk != entry.chunk) {
-            write_copies(writer, &mut copies)?;
-        }
-        copies.push(entry);
-    }
-    write_copies(writer, &mut copies)
-}
-
-/// Writes the copies of one chunk, each once.
-fn write_copies(writer: &mut SegmentWriter, copies: &mut Vec<IndexEntry>) -> Result<()> {
-    sort_copies(copies);
-    copies.drain(..).try_for_each(|copy| writer.push(&copy))
 }
