@@ -133,7 +133,7 @@ fn check_packs(
     let work = |_: rayon::BroadcastContext<'_>| -> Result<()> {
         let mut buffer = Vec::new();
         while let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let read = reading.read(*pack, &mut buffer);
+            let read = reading.compare(*pack, &mut buffer);
             let (findings, counts, vanished) = &mut *lock(&shared);
             match read {
                 Ok((bytes, was_misread)) => {

@@ -87,14 +87,15 @@ impl<'a> PackChecker<'a> {
         let mut report = PackReport::default();
         let PackChecks { store, monitor, cancel, .. } = *self.checks;
         let reading = PackReading { store, monitor, cancel };
-        let (bytes, was_misread) = reading.read(listed, &mut self.bytes)?;
+        let is_index_right = indexed.end <= listed.len_bytes;
+        let are_entries_wanted = self.checks.level >= ScrubLevel::Chunks || !is_index_right;
+        let (bytes, was_misread) = match are_entries_wanted {
+            true => reading.read(listed, &mut self.bytes)?,
+            false => reading.compare(listed, &mut self.bytes)?,
+        };
         report.was_misread = was_misread;
         let problem = match bytes {
-            Bytes::Intact
-                if self.checks.level < ScrubLevel::Chunks && indexed.end <= listed.len_bytes =>
-            {
-                return Ok(report);
-            }
+            Bytes::Intact if !are_entries_wanted => return Ok(report),
             damaged => damaged.problem(),
         };
         let tally = self.check_entries(listed, problem.is_none())?;
