@@ -82,16 +82,28 @@ fn measure(parent: &Path, numbers: Numbers, table: &mut Table) {
     for name in ["open", "list", "show", "forget", "mount", "session"] {
         table.add(name, (0..RUNS).map(|_| run_alone(name, &root, numbers.chunks)).collect());
     }
-    for name in ["cold-hits", "cold-misses", "cold-batches", "cold-marks"] {
-        let cold = |_| {
+    let cold = |name, table: &mut Table| {
+        let run = |_| {
             evict_index(&root);
             run_alone(name, &root, numbers.chunks)
         };
-        table.add(name, (0..RUNS).map(cold).collect());
-    }
-    // A merge comes last: it leaves one segment, whose lookups are measured on their own.
-    for name in ["dedup", "lookups", "prune", "merge", "lookups-merged", "packs"] {
+        table.add(name, (0..RUNS).map(run).collect());
+    };
+    let warm = |name, table: &mut Table| {
         table.add(name, vec![run_alone(name, &root, numbers.chunks)]);
         eprintln!("{name}: done after {:.0} s", began.elapsed().as_secs_f64());
+    };
+    for name in ["cold-hits", "cold-misses", "cold-batches", "cold-marks"] {
+        cold(name, table);
+    }
+    for name in ["dedup", "lookups", "prune", "merge"] {
+        warm(name, table);
+    }
+    // Now there is one segment, whose lookups are measured on their own.
+    for name in ["cold-hits-merged", "cold-misses-merged"] {
+        cold(name, table);
+    }
+    for name in ["lookups-merged", "packs", "prune-deletes"] {
+        warm(name, table);
     }
 }

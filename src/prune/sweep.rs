@@ -158,6 +158,7 @@ impl<'a> Sweep<'a> {
 
     /// Step G8. When this returns, no lookup leads to a doomed pack, after a crash neither.
     fn take_out_of_index(&self) -> Result<()> {
+        self.repo.monitor().phase("indexing", None);
         let store = &**self.repo.store();
         let doomed = (0..).zip(&self.doomed).filter(|(_, goes)| **goes);
         let without: PackSet = doomed.map(|(number, _)| self.packs.id(number)).collect();
