@@ -114,6 +114,7 @@ const CRATE_HOMES: &[crates::Home] = &[
 
 /// The files that may hold `unsafe`. Clippy asks for the SAFETY comment.
 const UNSAFE_HOMES: &[&str] = &[
+    "src/base/aligned.rs",
     "src/store/mapped.rs",
     "src/store/sys.rs",
     "src/ingest/sys.rs",

@@ -8,11 +8,14 @@
 //! the time in which the disk takes the same bytes in files of the same lengths, durably, when it
 //! has nothing else to do.
 //!
+//! The last rows append to packs that nobody keeps, which shows how workers wait for each other.
+//!
 //! `cargo bench --bench data_path -- [--image FILE] [--runs N] [--threads N] [--only TEXT]
 //! [--json FILE]`; the text chooses rows whose name has it, the file takes the samples. Without an
 //! image one of 1.5 GiB is made from files of this system. Everything is in the page cache; the
 //! repository lies on the disk of the temporary directory, and is durable when the clock stops.
 
+mod append;
 #[path = "../support/arguments.rs"]
 #[expect(dead_code, reason = "other benches take numbers, too")]
 mod arguments;
@@ -38,6 +41,7 @@ use backstop::restore::{RestoreOptions, Target, restore_disk};
 use backstop::scrub::{ScrubLevel, ScrubOptions, scrub};
 use backstop::store::DirStore;
 
+use crate::append::Appending;
 use crate::arguments::Arguments;
 use crate::incremental::Dirtied;
 use crate::limit::{Limits, image_bytes};
@@ -70,6 +74,9 @@ fn main() {
     bench.row("scrub chunks", |bench, name| bench.scrub(name, ScrubLevel::Chunks));
     bench.row("sparse 10 TiB, nothing written", Bench::sparse);
     bench.row("open a repository", Bench::open);
+    bench.row("append 0.5 MiB, 1 thread", |bench, name| bench.append(name, 1));
+    bench.row("append 0.5 MiB, 2 threads", |bench, name| bench.append(name, 2));
+    bench.row("append 1,000,000 times a byte", Bench::append_bytes);
     arguments.write_json(&bench.table.into_inner().to_json(options.threads));
 }
 
@@ -219,6 +226,20 @@ impl Bench<'_> {
         });
         self.report(name, None, runs);
         self.remove_repo();
+    }
+
+    /// Appends to packs that are sealed and thrown away. The limit is copying and hashing.
+    fn append(&self, name: &str, threads: usize) {
+        let half = Appending { threads, entry_bytes: append::ENTRY_BYTES, entries: 4096 };
+        let runs = self.runs(|_| half.run(Some(half.limit())));
+        self.report(name, Some(half.bytes()), runs);
+    }
+
+    /// Appends what takes no time to copy or hash: what is left is done under the lock, nearly all.
+    fn append_bytes(&self, name: &str) {
+        let bytes = Appending { threads: 1, entry_bytes: 1, entries: 1_000_000 };
+        let runs = self.runs(|_| bytes.run(None));
+        self.report(name, None, runs);
     }
 
     fn repo_path(&self) -> PathBuf {
