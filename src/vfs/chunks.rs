@@ -132,6 +132,16 @@ impl Flight {
     }
 }
 
+/// Who decodes something.
+enum Turn<'a> {
+    /// Nobody: it is kept, or failed a moment ago.
+    Over(Outcome),
+    /// Another call, about now.
+    Others(Arc<Flight>),
+    /// Whoever asked.
+    Own(Landing<'a>),
+}
+
 /// Reads, verifies and keeps chunks and slices.
 ///
 /// The one lock is held to look something up, never while anything is read or decoded.
@@ -176,9 +186,10 @@ impl Chunks {
         }
     }
 
-    /// Whether a whole chunk is kept.
-    pub(super) fn is_kept(&self, chunk: ChunkId) -> bool {
-        lock(&self.state).chunks.get(&chunk).is_some()
+    /// Whether a whole chunk is kept, or on its way.
+    pub(super) fn is_at_hand(&self, chunk: ChunkId) -> bool {
+        let mut state = lock(&self.state);
+        state.chunks.get(&chunk).is_some() || state.flights.contains_key(&Part::Chunk(chunk))
     }
 
     /// A whole chunk, if it is kept.
@@ -189,26 +200,43 @@ impl Chunks {
 
     /// A chunk or slice: kept, decoded by this call, or by another one that this one waits for.
     pub(super) fn get(&self, part: Part) -> Outcome {
-        let flight = {
-            let mut state = lock(&self.state);
-            if let Some(plain) = state.kept(part) {
-                self.counters.note_hit();
-                return Ok(plain);
-            }
-            if let Some(failure) = state.recent_failure(part) {
-                return Err(failure);
-            }
-            match state.flights.entry(part) {
-                Entry::Occupied(others) => {
-                    let flight = Arc::clone(others.get());
-                    drop(state);
-                    return flight.wait();
+        match self.turn(part) {
+            Turn::Over(outcome) => {
+                if outcome.is_ok() {
+                    self.counters.note_hit();
                 }
-                Entry::Vacant(own) => Arc::clone(own.insert(Arc::default())),
+                outcome
             }
-        };
-        let landing = Landing { chunks: self, part, flight, outcome: None };
-        landing.land(self.read(part))
+            Turn::Others(flight) => flight.wait(),
+            Turn::Own(landing) => landing.land(self.read(part)),
+        }
+    }
+
+    /// Decodes a whole chunk and keeps it, unless another call has done so or is about to: this one
+    /// waits for nobody.
+    pub(super) fn read_ahead(&self, chunk: ChunkId) {
+        let part = Part::Chunk(chunk);
+        if let Turn::Own(landing) = self.turn(part) {
+            let _kept = landing.land(self.read(part));
+        }
+    }
+
+    /// Whose turn it is to decode.
+    fn turn(&self, part: Part) -> Turn<'_> {
+        let mut state = lock(&self.state);
+        if let Some(plain) = state.kept(part) {
+            return Turn::Over(Ok(plain));
+        }
+        if let Some(failure) = state.recent_failure(part) {
+            return Turn::Over(Err(failure));
+        }
+        match state.flights.entry(part) {
+            Entry::Occupied(others) => Turn::Others(Arc::clone(others.get())),
+            Entry::Vacant(own) => {
+                let flight = Arc::clone(own.insert(Arc::default()));
+                Turn::Own(Landing { chunks: self, part, flight, outcome: None })
+            }
+        }
     }
 
     fn read(&self, part: Part) -> Result<Arc<Plain>> {

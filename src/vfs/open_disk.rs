@@ -141,7 +141,7 @@ impl OpenDisk {
     /// Asks for the next chunks from `from` on. What is wrong with the map shows when it is read.
     fn read_ahead(&self, shelf: &Shelf, from: ChunkIndex) {
         for (_, chunk) in self.map.leaves(from).take(CHUNKS_AHEAD).map_while(Result::ok) {
-            if !shelf.chunks.is_kept(chunk) {
+            if !shelf.chunks.is_at_hand(chunk) {
                 shelf.ahead.want(chunk);
             }
         }

@@ -224,3 +224,80 @@ fn a_read_does_not_wait_for_an_unrelated_one() {
         assert_eq!(waiting.join().unwrap().unwrap(), MIB);
     });
 }
+
+#[test]
+fn reading_ahead_does_not_wait_for_a_chunk_that_somebody_else_decodes() {
+    let store = Arc::new(DamagingStore::new(CountingStore::new(MemoryStore::new())));
+    let repo = new_repo(Arc::clone(&store) as Arc<dyn Store>);
+    let shared = noise(MIB, 3);
+    back_up_bytes(&repo, "other", &shared).unwrap();
+    let slow = store.list(Area::Packs).unwrap();
+    back_up_bytes(&repo, "vm", &[noise(MIB, 4), shared, noise(MIB, 5)].concat()).unwrap();
+    let tree = tree_with(&repo, 64 * MIB, 1);
+    let [other, vm] = ["vms/other/latest/disk.raw", DISK].map(|path| open(&tree, path));
+    for handle in [other, vm] {
+        tree.seek(handle, 0, SeekKind::Data).unwrap();
+    }
+    let gate = Gate::default();
+    slow.iter().for_each(|pack| store.damage(pack, Damage::Gated(gate.clone())));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| read(&tree, other, 0, MIB).map(|bytes| bytes.len()));
+        gate.wait_for(1);
+        store.inner().reset();
+        read(&tree, vm, 0, MIB).unwrap();
+        let began = Instant::now();
+        // The chunk that was read, and the one behind the one that is being decoded.
+        while store.inner().counts().of(Area::Packs).reads < 2 {
+            if began.elapsed() > Duration::from_secs(10) {
+                gate.open();
+                panic!("nothing was read ahead");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        gate.open();
+        assert_eq!(waiting.join().unwrap().unwrap(), MIB);
+    });
+}
+
+/// Opens gates when it is dropped, so that a test that fails ends.
+struct Opened<'a>(&'a [Gate]);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Gate::open);
+    }
+}
+
+#[test]
+fn chunks_are_read_ahead_while_those_of_another_disk_are_held_up() {
+    let store = Arc::new(DamagingStore::new(MemoryStore::new()));
+    let repo = new_repo(Arc::clone(&store) as Arc<dyn Store>);
+    back_up_bytes(&repo, "vm", &noise(20 * MIB, 3)).unwrap();
+    let held = store.list(Area::Packs).unwrap();
+    back_up_bytes(&repo, "other", &noise(36 * MIB, 4)).unwrap();
+    let tree = tree_with(&repo, 64 * MIB, 2);
+    let handles = ["vms/vm/latest/disk.raw", "vms/other/latest/disk.raw"].map(|p| open(&tree, p));
+    for handle in handles {
+        tree.seek(handle, 0, SeekKind::Hole).unwrap();
+    }
+    let gates = [Gate::default(), Gate::default()];
+    held.iter().for_each(|pack| store.damage(pack, Damage::Gated(gates[0].clone())));
+    thread::scope(|scope| {
+        let _opened = Opened(&gates);
+        let waiting = scope.spawn(|| read(&tree, handles[0], 0, MIB).map(|bytes| bytes.len()));
+        // The reader, and both threads that read ahead. Eight chunks are wanted of this disk.
+        gates[0].wait_for(3);
+        for n in 0..16 {
+            thread::sleep(Duration::from_millis(100));
+            read(&tree, handles[1], n * MIB as u64, MIB).unwrap();
+        }
+        let others = store.list(Area::Packs).unwrap();
+        let others = others.iter().filter(|pack| !held.contains(pack));
+        others.for_each(|pack| store.damage(pack, Damage::Gated(gates[1].clone())));
+        let ahead = scope.spawn(|| read(&tree, handles[1], 32 * MIB as u64, MIB));
+        gates[1].wait_for(3);
+        gates.iter().for_each(Gate::open);
+        assert!(ahead.join().unwrap().unwrap() == noise(36 * MIB, 4)[32 * MIB..33 * MIB]);
+        assert_eq!(waiting.join().unwrap().unwrap(), MIB);
+    });
+}
