@@ -1,92 +1,57 @@
-//! The kernel's requests to the tree, and its answers back. Decides nothing.
+//! The kernel's requests to whoever answers them. Decides nothing.
 
 use std::ffi::OsStr;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use crate::base::clock::UtcTime;
-use crate::base::limits::CHUNK_BYTES;
-use crate::error::{Error, ErrorKind, Result};
-use crate::fuse::errno::errno;
-use crate::fuse::signals::Lifeline;
-use crate::monitor::Monitor;
-use crate::vfs::{Access, Attr, FileKind, HandleId, Ino, SAFE_NAME_BYTES_MAX, SeekKind, Tree};
+use crate::fuse::served::{Refuse, Served};
+use crate::fuse::standby::{Crew, Shares, Turn};
+use crate::vfs::{Access, HandleId, Ino, SeekKind};
 
-/// How long the kernel may keep what never changes.
-const KEPT_LONG: Duration = Duration::from_secs(3600);
-/// How long it may keep what new restore points change.
-const KEPT_SHORT: Duration = Duration::from_secs(1);
 /// Largest read that the kernel sends, in bytes.
 const READ_BYTES_MAX: u32 = 1 << 20;
-/// Requests that the kernel may send without anybody waiting for them: its read-ahead.
-const BACKGROUND_MAX: u16 = 64;
+/// Requests that the kernel sends before it lets others wait: its read-ahead, and with it all reads
+/// that fill its pages. More than can be held up here, as reads of what is well would wait, too.
+const BACKGROUND_MAX: u16 = 4096;
+/// From so many of them on, it reads ahead no more than somebody waits for.
 const BACKGROUND_CONGESTED: u16 = 48;
-/// The unit in which `statfs` counts.
-const STATFS_BLOCK_BYTES: u32 = 4096;
 
 /// Serves a tree to the kernel.
 pub(super) struct Adapter {
-    pub(super) tree: Tree,
-    pub(super) monitor: Arc<dyn Monitor>,
-    /// Whether disks can be written; the kernel refuses it before where they cannot.
-    pub(super) is_writable: bool,
-    /// Owner of all files.
-    pub(super) owner: (u32, u32),
-    /// Dropped last, when the session is over, however it ends.
-    pub(super) _lifeline: Lifeline,
+    served: Arc<Served>,
+    crew: Crew,
 }
 
 impl Adapter {
-    /// What `work` gives, as an error number where it fails. A panic is told and answered: the
-    /// thread must go on, or the mount would stop answering when the last one is gone.
-    fn guard<T>(&self, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Errno> {
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(result) => result.map_err(|error| errno(error.kind())),
-            Err(_) => {
-                let what = "a request of the kernel failed: there is a mistake in this program";
-                self.monitor.problem(&Error::new(ErrorKind::Io, what));
-                Err(Errno::EIO)
-            }
+    /// `receivers` threads will call this.
+    pub(super) fn new(served: Served, receivers: usize) -> Self {
+        let crew = Crew::new(Shares::beside(receivers), Arc::clone(&served.monitor));
+        Self { served: Arc::new(served), crew }
+    }
+
+    /// Replies by `answer`, which may wait for a medium: here, or on another thread if this one is
+    /// the last to receive requests.
+    fn serve<R: Refuse>(&self, reply: R, answer: impl FnOnce(&Served, R) + Send + 'static) {
+        match self.crew.seat() {
+            Some(_seat) => answer(&self.served, reply),
+            None => self.hand_over(reply, answer),
         }
     }
 
-    /// The kernel does not wait for the outcome of a close.
-    fn close(&self, handle: FileHandle) {
-        let _told_to_the_monitor = self.guard(|| {
-            self.tree.close(HandleId(handle.0));
-            Ok(())
-        });
-    }
-
-    fn file_attr(&self, attr: &Attr) -> FileAttr {
-        let time = system_time(attr.time);
-        FileAttr {
-            ino: INodeNo(attr.ino.0),
-            size: attr.size_bytes,
-            blocks: attr.blocks,
-            atime: time,
-            mtime: time,
-            ctime: time,
-            crtime: time,
-            kind: file_type(attr.kind),
-            perm: attr.mode,
-            nlink: 1,
-            uid: self.owner.0,
-            gid: self.owner.1,
-            rdev: 0,
-            blksize: CHUNK_BYTES as u32,
-            flags: 0,
-        }
+    fn hand_over<R: Refuse>(&self, reply: R, answer: impl FnOnce(&Served, R) + Send + 'static) {
+        let served = Arc::clone(&self.served);
+        self.crew.hand_over(Box::new(move |turn| match turn {
+            Turn::Come => answer(&served, reply),
+            Turn::GivenUp => reply.refuse(Errno::EIO),
+        }));
     }
 }
 
@@ -108,27 +73,25 @@ impl Filesystem for Adapter {
     }
 
     fn destroy(&mut self) {
-        if let Err(problem) = self.tree.flush_all() {
-            self.monitor.problem(&problem);
+        if let Err(problem) = self.served.tree.flush_all() {
+            self.served.monitor.problem(&problem);
         }
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.guard(|| self.tree.lookup(Ino(parent.0), name)) {
-            Ok(attr) => reply.entry(&kept(&attr), &self.file_attr(&attr), Generation(0)),
-            Err(errno) => reply.error(errno),
-        }
+        let name = name.to_owned();
+        self.serve(reply, move |served, reply| {
+            served.entry(reply, |tree| tree.lookup(Ino(parent.0), &name));
+        });
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.guard(|| self.tree.attr(Ino(ino.0))) {
-            Ok(attr) => reply.attr(&kept(&attr), &self.file_attr(&attr)),
-            Err(errno) => reply.error(errno),
-        }
+        self.serve(reply, move |served, reply| served.attr(reply, Ino(ino.0), |_| true));
     }
 
+    /// Reads nothing: what a link says was found out when it was looked up.
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.guard(|| self.tree.read_link(Ino(ino.0))) {
+        match self.served.guard(|| self.served.tree.read_link(Ino(ino.0))) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(errno) => reply.error(errno),
         }
@@ -137,25 +100,10 @@ impl Filesystem for Adapter {
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let access = match flags.acc_mode() {
             OpenAccMode::O_RDONLY => Access::Read,
-            _ if self.is_writable => Access::Write,
+            _ if self.served.is_writable => Access::Write,
             _ => return reply.error(Errno::EROFS),
         };
-        let open = || {
-            let is_final = self.tree.attr(Ino(ino.0))?.is_final;
-            self.tree.open(Ino(ino.0), access).map(|handle| (handle, is_final))
-        };
-        match self.guard(open) {
-            // Bytes change only by what is written through the kernel: its pages stay good. Of what
-            // does change, it keeps none.
-            Ok((HandleId(id), is_final)) => {
-                let pages = match is_final {
-                    true => FopenFlags::FOPEN_KEEP_CACHE,
-                    false => FopenFlags::FOPEN_DIRECT_IO,
-                };
-                reply.opened(FileHandle(id), pages | FopenFlags::FOPEN_NOFLUSH);
-            }
-            Err(errno) => reply.error(errno),
-        }
+        self.serve(reply, move |served, reply| served.open(reply, Ino(ino.0), access));
     }
 
     fn read(
@@ -169,14 +117,8 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let mut reply = Some(reply);
-        let answer = |bytes: &[u8]| reply.take().into_iter().for_each(|reply| reply.data(bytes));
-        let read = || self.tree.read(HandleId(handle.0), offset, size as usize, answer);
-        if let Err(errno) = self.guard(read)
-            && let Some(reply) = reply
-        {
-            reply.error(errno);
-        }
+        let handle = HandleId(handle.0);
+        self.serve(reply, move |served, reply| served.read(reply, handle, offset, size));
     }
 
     fn write(
@@ -191,9 +133,16 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.guard(|| self.tree.write(HandleId(handle.0), offset, data)) {
-            Ok(()) => reply.written(data.len() as u32),
-            Err(errno) => reply.error(errno),
+        let handle = HandleId(handle.0);
+        match self.crew.seat() {
+            Some(_seat) => self.served.write(reply, handle, offset, data),
+            // The bytes lie where this thread receives its next request.
+            None => {
+                let data = data.to_vec();
+                self.hand_over(reply, move |served, reply| {
+                    served.write(reply, handle, offset, &data);
+                });
+            }
         }
     }
 
@@ -213,17 +162,15 @@ impl Filesystem for Adapter {
         if !zeroes || mode & !known != 0 {
             return reply.error(Errno::EOPNOTSUPP);
         }
-        match self.guard(|| self.tree.zero(HandleId(handle.0), offset, length)) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        let handle = HandleId(handle.0);
+        self.serve(reply, move |served, reply| {
+            served.done(reply, |tree| tree.zero(handle, offset, length));
+        });
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
-        match self.guard(|| self.tree.flush(HandleId(handle.0))) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        let handle = HandleId(handle.0);
+        self.serve(reply, move |served, reply| served.done(reply, |tree| tree.flush(handle)));
     }
 
     /// Times are those of the restore point, whatever is wished; nothing else can be changed.
@@ -245,16 +192,12 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        match self.guard(|| self.tree.attr(Ino(ino.0))) {
-            Ok(attr)
-                if mode.or(uid).or(gid).is_some()
-                    || size.is_some_and(|size| size != attr.size_bytes) =>
-            {
-                reply.error(Errno::EPERM);
-            }
-            Ok(attr) => reply.attr(&kept(&attr), &self.file_attr(&attr)),
-            Err(errno) => reply.error(errno),
-        }
+        let changes_owner_or_mode = mode.or(uid).or(gid).is_some();
+        self.serve(reply, move |served, reply| {
+            served.attr(reply, Ino(ino.0), |attr| {
+                !changes_owner_or_mode && size.is_none_or(|size| size == attr.size_bytes)
+            });
+        });
     }
 
     fn lseek(
@@ -272,11 +215,8 @@ impl Filesystem for Adapter {
             _ => return reply.error(Errno::EINVAL),
         };
         let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        match self.guard(|| self.tree.seek(HandleId(handle.0), offset, kind)) {
-            Ok(Some(found)) => reply.offset(found.cast_signed()),
-            Ok(None) => reply.error(Errno::ENXIO),
-            Err(errno) => reply.error(errno),
-        }
+        let handle = HandleId(handle.0);
+        self.serve(reply, move |served, reply| served.seek(reply, handle, offset, kind));
     }
 
     fn release(
@@ -289,12 +229,13 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.close(handle);
-        reply.ok();
+        let handle = HandleId(handle.0);
+        self.serve(reply, move |served, reply| served.close(reply, handle));
     }
 
+    /// Reads nothing: that is done when the directory is read.
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.guard(|| self.tree.open_directory(Ino(ino.0))) {
+        match self.served.guard(|| self.served.tree.open_directory(Ino(ino.0))) {
             Ok(HandleId(id)) => reply.opened(FileHandle(id), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
@@ -306,20 +247,10 @@ impl Filesystem for Adapter {
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        match self.guard(|| self.tree.read_directory(HandleId(handle.0), offset)) {
-            Ok(entries) => {
-                for (entry, next) in entries.iter().zip(offset + 1..) {
-                    let ino = INodeNo(entry.ino.0);
-                    if reply.add(ino, next, file_type(entry.kind), &*entry.name) {
-                        break;
-                    }
-                }
-                reply.ok();
-            }
-            Err(errno) => reply.error(errno),
-        }
+        let handle = HandleId(handle.0);
+        self.serve(reply, move |served, reply| served.read_directory(reply, handle, offset));
     }
 
     fn releasedir(
@@ -330,22 +261,12 @@ impl Filesystem for Adapter {
         _: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.close(handle);
-        reply.ok();
+        let handle = HandleId(handle.0);
+        self.serve(reply, move |served, reply| served.close(reply, handle));
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let name_bytes = SAFE_NAME_BYTES_MAX as u32;
-        let unit = STATFS_BLOCK_BYTES;
-        match self.guard(|| self.tree.space()) {
-            Ok(space) => {
-                let blocks = |bytes: u64| bytes / u64::from(unit);
-                let total = space.map_or(0, |space| blocks(space.total_bytes));
-                let free = space.map_or(0, |space| blocks(space.free_bytes));
-                reply.statfs(total, free, free, 0, 0, unit, name_bytes, unit);
-            }
-            Err(errno) => reply.error(errno),
-        }
+        self.serve(reply, move |served, reply| served.statfs(reply));
     }
 
     // Names never change by a call. A mount that is not writable never hears of these.
@@ -427,26 +348,4 @@ impl Filesystem for Adapter {
     ) {
         reply.error(Errno::ENOTTY);
     }
-}
-
-fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::Directory => FileType::Directory,
-        FileKind::File => FileType::RegularFile,
-        FileKind::Link => FileType::Symlink,
-    }
-}
-
-fn system_time(time: UtcTime) -> SystemTime {
-    let epoch = SystemTime::UNIX_EPOCH;
-    let seconds = Duration::from_secs(time.unix_seconds().unsigned_abs());
-    let time = match time < UtcTime::EPOCH {
-        true => epoch.checked_sub(seconds),
-        false => epoch.checked_add(seconds),
-    };
-    time.unwrap_or(epoch)
-}
-
-fn kept(attr: &Attr) -> Duration {
-    if attr.is_final { KEPT_LONG } else { KEPT_SHORT }
 }

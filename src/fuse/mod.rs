@@ -4,8 +4,10 @@ mod adapter;
 mod errno;
 mod mount_point;
 mod mount_table;
+mod served;
 mod session;
 mod signals;
+mod standby;
 mod sys;
 mod unmount;
 
@@ -21,7 +23,8 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Plain bytes of chunks to keep, about.
     pub cache_bytes: usize,
-    /// Threads that answer the kernel; at least one.
+    /// Threads that receive the kernel's requests; at least one. They answer in place what does
+    /// not take the last one of them; more are started where that many requests are held up.
     pub threads: usize,
     /// Whether the mount shows what its readers have cost, as `.backstop/stats.json`.
     pub shows_stats: bool,
@@ -30,9 +33,9 @@ pub struct MountOptions {
 }
 
 impl Default for MountOptions {
-    /// For this user only and only to be read, 256 MiB of cache, and so many threads that some are
-    /// left for others while a medium that hangs holds up a few readers, with the kernel's
-    /// read-ahead. Threads that wait cost nothing.
+    /// For this user only and only to be read, 256 MiB of cache, and more threads than are busy at
+    /// once unless a medium is slow, so that few requests are handed over. Threads that wait cost
+    /// nothing.
     fn default() -> Self {
         Self {
             allow_other: false,

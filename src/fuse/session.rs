@@ -13,6 +13,7 @@ use crate::fuse::MountOptions;
 use crate::fuse::adapter::Adapter;
 use crate::fuse::mount_point;
 use crate::fuse::mount_table::{self, Mount};
+use crate::fuse::served::Served;
 use crate::fuse::signals::{Event, Events};
 use crate::fuse::sys;
 use crate::fuse::unmount;
@@ -83,8 +84,8 @@ impl Serving {
             let _only_root_may = sys::write_for_others();
         }
         let _lifeline = events.lifeline();
-        let adapter =
-            Adapter { tree, monitor: Arc::clone(&monitor), is_writable, owner, _lifeline };
+        let served = Served { tree, monitor: Arc::clone(&monitor), is_writable, owner, _lifeline };
+        let adapter = Adapter::new(served, receivers(options));
         let session = Session::new(adapter, &path, &config(options))
             .map_err(explain)
             .context("cannot mount", &path)?;
@@ -135,6 +136,10 @@ fn tree_options(options: &MountOptions) -> TreeOptions {
     }
 }
 
+fn receivers(options: &MountOptions) -> usize {
+    options.threads.max(1)
+}
+
 fn config(options: &MountOptions) -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
@@ -148,7 +153,7 @@ fn config(options: &MountOptions) -> Config {
         MountOption::CUSTOM("subtype=backstop".to_owned()),
     ];
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
-    config.n_threads = Some(options.threads.max(1));
+    config.n_threads = Some(receivers(options));
     config.clone_fd = true;
     config
 }

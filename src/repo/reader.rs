@@ -20,6 +20,9 @@ use crate::store::Store;
 
 /// Decoded map nodes that a reader keeps: up to 17 MiB, which reach 512 GiB of disk.
 const NODES_KEPT: usize = 2048;
+/// Workspaces that a reader keeps. On a medium that hangs there may be hundreds of reads at once,
+/// and the megabyte that each may have needed is not kept for good.
+const IDLE_KEPT: usize = 32;
 
 /// Reads what packs hold. Shared by many threads.
 pub struct ChunkReader {
@@ -96,7 +99,7 @@ impl ChunkReader {
                 result = self.try_copies(&newer, chunk, &mut work, &mut read);
             }
         }
-        lock(&self.idle).push(work);
+        self.keep(work);
         result.map_err(|error| match error.kind() {
             // A restore point refers to it, so that it cannot be found is damage.
             ErrorKind::NotFound => {
@@ -148,6 +151,13 @@ impl ChunkReader {
                 decoder: ChunkDecoder::new(self.repo.sealing())?,
                 stored: Vec::new(),
             }),
+        }
+    }
+
+    fn keep(&self, work: Workspace) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_KEPT {
+            idle.push(work);
         }
     }
 }

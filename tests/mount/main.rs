@@ -15,6 +15,7 @@ mod semantics;
 mod server;
 #[path = "../support/skip.rs"]
 mod skip;
+mod stalled;
 mod stats;
 mod tools;
 mod user;

@@ -261,7 +261,7 @@ fn a_medium_that_hangs_holds_up_no_read_of_another_pack() {
 }
 
 /// All packs.
-fn packs(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn packs(dir: &Path) -> Vec<PathBuf> {
     let below = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     below.flat_map(|path| if path.is_dir() { packs(&path) } else { vec![path] }).collect()
 }

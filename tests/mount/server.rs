@@ -10,10 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use backstop::error::Error;
+use backstop::format::layout::Area;
 use backstop::fuse::{MountOptions, serve};
 use backstop::monitor::Monitor;
 use backstop::repo::Environment;
-use backstop::store::DirStore;
+use backstop::store::testing::{Damage, DamagingStore, Gate};
+use backstop::store::{DirStore, Store};
 use backstop::vfs::OverlayOptions;
 
 use crate::run::{attempt, run};
@@ -25,6 +27,8 @@ const ALLOW_OTHER: &str = "BACKSTOP_TEST_MOUNT_ALLOW_OTHER";
 const STATS: &str = "BACKSTOP_TEST_MOUNT_STATS";
 /// Directory, limit and whether it is kept, with colons between.
 const OVERLAY: &str = "BACKSTOP_TEST_MOUNT_OVERLAY";
+/// A pack whose readers are held up, and the file that ends that by being there; a colon between.
+const HELD: &str = "BACKSTOP_TEST_MOUNT_HELD";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Writes problems into a file, a line each.
@@ -53,6 +57,10 @@ fn this_process_serves_a_mount_where_another_test_asks_for_one() {
     let log = Arc::new(LogMonitor(std::env::var_os(LOG).unwrap().into()));
     let environment = Environment { monitor: Arc::clone(&log) as _, ..Environment::default() };
     let served = DirStore::open(&repo_path).and_then(|store| {
+        let store = DamagingStore::new(store);
+        if let Ok(held) = std::env::var(HELD) {
+            hold(&store, &held, &log);
+        }
         let repo = crate::repo::open_repo(Arc::new(store), environment)?;
         let allow_other = std::env::var_os(ALLOW_OTHER).is_some();
         let overlay = std::env::var(OVERLAY).ok().map(|text| overlay_of(&text));
@@ -65,6 +73,26 @@ fn this_process_serves_a_mount_where_another_test_asks_for_one() {
         Ok(()) => log.line("ended"),
         Err(error) => log.line(&format!("failed: {:?}: {}", error.kind(), error.chain())),
     }
+}
+
+/// Lets the readers of a pack wait until a file is there, and says how many there are.
+fn hold(store: &DamagingStore<DirStore>, held: &str, log: &Arc<LogMonitor>) {
+    let (pack, end) = held.split_once(':').unwrap();
+    let (gate, log, end) = (Gate::default(), Arc::clone(log), PathBuf::from(end));
+    let packs = store.list(Area::Packs).unwrap();
+    let pack = packs.iter().find(|name| name.to_string().ends_with(pack)).unwrap();
+    store.damage(pack, Damage::Gated(gate.clone()));
+    thread::spawn(move || {
+        let mut told = 0;
+        while !end.exists() {
+            let arrivals = gate.arrivals();
+            if std::mem::replace(&mut told, arrivals) != arrivals {
+                log.line(&format!("held: {arrivals}"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        gate.open();
+    });
 }
 
 fn overlay_of(text: &str) -> OverlayOptions {
@@ -83,6 +111,8 @@ pub(crate) struct Way {
     pub(crate) stats: bool,
     /// Disks can be written.
     pub(crate) overlay: Option<OverlayOptions>,
+    /// Readers of this pack are held up until this file is there.
+    pub(crate) held: Option<(PathBuf, PathBuf)>,
 }
 
 /// A mount that is gone when the value is dropped, whatever happens.
@@ -128,6 +158,10 @@ impl Server {
             let limit = limit_bytes.map_or_else(String::new, |bytes| bytes.to_string());
             command.env(OVERLAY, format!("{}:{limit}:{keep}", dir.display()));
         }
+        if let Some((pack, end)) = &way.held {
+            let pack = pack.file_name().unwrap().display();
+            command.env(HELD, format!("{pack}:{}", end.display()));
+        }
         let name = "server::this_process_serves_a_mount_where_another_test_asks_for_one";
         command.args(["--exact", name, "--nocapture"]).env(REPO, repo).env(DIR, dir).env(LOG, &log);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
@@ -141,6 +175,13 @@ impl Server {
 
     pub(crate) fn problems(&self) -> Vec<String> {
         self.log().lines().filter_map(|l| l.strip_prefix("problem: ")).map(str::to_owned).collect()
+    }
+
+    /// Readers that the pack held up which was to do so.
+    pub(crate) fn held(&self) -> usize {
+        let log = self.log();
+        let told = log.lines().filter_map(|line| line.strip_prefix("held: ")?.parse().ok());
+        told.last().unwrap_or(0)
     }
 
     pub(crate) fn wait_for_log(&self, is_there: impl Fn(&str) -> bool) {

@@ -1,12 +1,14 @@
 //! Damage is an error that names it; nothing else fails.
 
+use std::io::Read;
+
 use backstop::base::limits::SLICE_BYTES;
 use backstop::base::units::ChunkIndex;
 use backstop::format::layout::ObjectName;
 use backstop::store::testing::{Damage, Gate};
 
 use crate::bench::Bench;
-use crate::client::{BLOCK_STATUS, Client, DF, Part, READ, Reply, Wish};
+use crate::client::{BLOCK_STATUS, Client, DF, DISC, Part, READ, Reply, Wish};
 use crate::repo::{MIB, noise};
 use crate::run::attempt;
 
@@ -87,4 +89,37 @@ fn a_read_that_waits_for_the_store_stops_no_other() {
         panic!("then the other");
     };
     assert!(bytes == bench.bytes[5 * MIB..][..4096]);
+}
+
+#[test]
+fn a_hundred_reads_that_wait_for_the_store_stop_no_other_of_their_connection() {
+    const HELD: usize = 100;
+    const APART: usize = 128 << 10;
+    // So few bytes in a row that the reader is not taken for one in order, who wants whole chunks.
+    const LEN: usize = 512;
+    let bench = Bench::of(noise(HELD * APART + MIB, 1));
+    let _server = bench.serve();
+    let mut client = Client::connect(&bench.socket(), Wish::Structured);
+    let last = (HELD * APART) as u64;
+    client.read(last, LEN as u32).unwrap();
+    let gate = Gate::default();
+    let packs = bench.repo.store().list(backstop::format::layout::Area::Packs).unwrap();
+    packs.iter().for_each(|pack| bench.store.damage(pack, Damage::Gated(gate.clone())));
+    (0..HELD).for_each(|n| client.request(0, READ, n as u64, (n * APART) as u64, LEN as u32));
+    gate.wait_for(HELD);
+    client.request(0, READ, 1000, last, LEN as u32);
+    let Reply::Part { cookie: 1000, part: Part::Data(_, bytes), .. } = client.reply() else {
+        panic!("the read that can be answered comes first");
+    };
+    assert!(bytes == bench.bytes[HELD * APART..][..LEN]);
+    gate.open();
+    for _ in 0..HELD {
+        let Reply::Part { cookie, part: Part::Data(offset, bytes), .. } = client.reply() else {
+            panic!("all are answered");
+        };
+        assert_eq!(offset, cookie * APART as u64);
+        assert!(bytes == bench.bytes[offset as usize..][..LEN]);
+    }
+    client.request(0, DISC, 0, 0, 0);
+    assert_eq!(client.stream.read(&mut [0]).unwrap(), 0, "threads that came later end, too");
 }

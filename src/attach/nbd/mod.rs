@@ -7,7 +7,8 @@
 //!
 //! Every connection has threads of its own that take turns at reading a request, so that requests
 //! are worked on beside each other, no hand-over lies between a request and its answer, and a
-//! client that does not read its answers keeps nobody waiting but itself.
+//! client that does not read its answers keeps nobody waiting but itself. It gets more of them
+//! while those are held up by a medium.
 //!
 //! NBD knows neither passwords nor encryption: whoever reaches the socket has the disk.
 //! `docs/semantics.md` says what clients can rely on.
@@ -15,6 +16,7 @@
 mod address;
 mod budget;
 mod clients;
+mod crew;
 mod disk;
 mod export;
 mod haggling;

@@ -4,10 +4,11 @@ use std::io::{self, BufReader, IoSlice, Read};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::thread;
+use std::thread::{self, Builder};
 
 use crate::attach::nbd::BlockView;
 use crate::attach::nbd::budget::{Budget, Taken};
+use crate::attach::nbd::crew::Crew;
 use crate::attach::nbd::export::ExportFacts;
 use crate::attach::nbd::haggling::Agreed;
 use crate::attach::nbd::reply;
@@ -20,8 +21,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::Monitor;
 use crate::vfs::{ReadPiece, SeekKind};
 
-/// Requests of one connection that are worked on at once.
-const WORKERS: usize = 8;
 /// Bytes of payloads and of replies in one piece that a connection may hold at once.
 const BUDGET_BYTES: usize = MAX_PAYLOAD_BYTES as usize;
 /// Bytes of requests that are taken from the socket at once; payloads pass it by.
@@ -41,6 +40,7 @@ pub(super) struct Transmission<'a> {
     input: Mutex<Input<'a>>,
     output: Mutex<()>,
     budget: Budget,
+    crew: Crew,
 }
 
 struct Input<'a> {
@@ -74,6 +74,7 @@ impl<'a> Transmission<'a> {
             socket,
             input: Mutex::new(Input { reader, has_ended: false }),
             output: Mutex::default(),
+            crew: Crew::default(),
             budget: Budget::new(BUDGET_BYTES),
         }
     }
@@ -82,15 +83,16 @@ impl<'a> Transmission<'a> {
     /// next request; all that was read is answered before this returns.
     pub(super) fn run(&self) {
         thread::scope(|scope| {
-            for _ in 1..WORKERS {
-                scope.spawn(|| self.work());
-            }
-            self.work();
+            let thread = || Builder::new().name("nbd-request".to_owned());
+            let start = || thread().spawn_scoped(scope, || self.work()).is_ok();
+            // More threads are of no use to a client that takes no replies.
+            self.crew.staff(start, || self.output.try_lock().is_ok());
         });
     }
 
     fn work(&self) {
         while let Some(task) = self.next() {
+            self.crew.begin();
             let answered = catch_unwind(AssertUnwindSafe(|| self.answer(&task)));
             match answered {
                 Ok(Ok(())) => {}
@@ -101,7 +103,12 @@ impl<'a> Transmission<'a> {
                     self.socket.shutdown(Shutdown::Both);
                 }
             }
+            drop(task);
+            if !self.crew.goes_on() {
+                return;
+            }
         }
+        self.crew.end();
     }
 
     /// The next request with its payload; none when there are no more.

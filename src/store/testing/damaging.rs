@@ -51,6 +51,9 @@ pub enum Fault {
     IoAfterwards,
 }
 
+/// How long a test waits for others to come to a gate: if it waits in vain, it is to fail.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Holds readers and publishers back until it is opened. Clones are the same gate.
 #[derive(Debug, Clone, Default)]
 pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
@@ -68,11 +71,23 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Waits until so many have come to the gate, whether it is open or not.
+    /// How many have come to the gate so far.
+    #[must_use]
+    pub fn arrivals(&self) -> usize {
+        self.state().arrived
+    }
+
+    /// Waits until so many have come to the gate, whether it is open or not. Panics if they do not
+    /// come within a minute, and opens the gate first: nobody else would.
     pub fn wait_for(&self, arrivals: usize) {
-        let mut state = self.state();
-        while state.arrived < arrivals {
-            state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let waiting = |state: &mut GateState| state.arrived < arrivals;
+        let waited = self.0.1.wait_timeout_while(self.state(), PATIENCE, waiting);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let arrived = state.arrived;
+        drop(state);
+        if arrived < arrivals {
+            self.open();
+            panic!("{arrived} of {arrivals} have come to the gate");
         }
     }
 
