@@ -19,7 +19,7 @@ const READERS: usize = 200;
 /// Bytes between two readers: no two want the same slice.
 const APART: usize = 128 << 10;
 /// How long anything may take that waits for nothing, on a busy machine.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 /// A mount of two VMs, `stuck` and `free`, and readers of the first who wait for its pack.
 struct Stall {

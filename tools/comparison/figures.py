@@ -12,6 +12,7 @@ MILLION = 1e6
 SYSTEM, NOISE, AGAIN = "fresh, files of this system", "fresh, incompressible", "identical disk again"
 DIRTY, RESTORE = "1 % of 64 GiB dirty", "restore to a file"
 HASH, CHUNKS, SPARSE = "scrub hash", "scrub chunks", "sparse 10 TiB, nothing written"
+OF_DISKS = (SYSTEM, NOISE, AGAIN, DIRTY, RESTORE, HASH, CHUNKS, SPARSE)
 LARGEST = 100_000_000
 
 
@@ -65,8 +66,7 @@ class Samples:
         return statistics.median(max(decoding, run["disk"]) / run["seconds"] for run in self.runs(RESTORE))
 
     def peak_mib(self):
-        rows = self.bench("data_path")["rows"].values()
-        return max(run["peak_mib"] for row in rows for run in row["runs"])
+        return max(run["peak_mib"] for row in OF_DISKS for run in self.runs(row))
 
     def others(self, work):
         """The other programs and how many times as long they take, the fastest first."""
