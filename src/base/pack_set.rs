@@ -49,13 +49,20 @@ impl PackSet {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// In order, each once, without the room that a list has which grew by doubling.
+    fn settled(mut self) -> Self {
+        self.0.sort_unstable();
+        self.0.dedup();
+        self.0.shrink_to_fit();
+        self
+    }
 }
 
 impl FromIterator<PackId> for PackSet {
     fn from_iter<I: IntoIterator<Item = PackId>>(packs: I) -> Self {
-        let mut set = Self::default();
-        set.extend(packs);
-        set
+        // The memory of a list that is given away is used again.
+        Self(packs.into_iter().collect()).settled()
     }
 }
 
@@ -65,8 +72,7 @@ impl Extend<PackId> for PackSet {
         let before = self.0.len();
         self.0.extend(packs);
         if self.0.len() > before {
-            self.0.sort_unstable();
-            self.0.dedup();
+            *self = Self(std::mem::take(&mut self.0)).settled();
         }
     }
 }

@@ -54,13 +54,14 @@ impl<'a> Sweep<'a> {
         let unlisted: Vec<PackId> = unlisted.copied().collect();
         condemned.extend(unlisted);
         let packs = Packs::look(repo, &live, &condemned)?;
-        let condemned = packs.flags(condemned.ids());
+        let is_condemned = packs.flags(condemned.ids());
         let mut doomed = packs.flags(ready.ids().iter().chain(packs.missing.ids()));
-        drop(ready);
+        // Sets of ids are large; from here on every pack goes by its number.
+        drop((ready, condemned));
         let listed = packs.listed.len();
         let count = |doomed: &Flags| doomed[..listed].iter().filter(|goes| **goes).count() as u64;
         let before_check = count(&doomed);
-        spare(&live, &packs, &condemned, &mut doomed)?;
+        spare(&live, &packs, &is_condemned, &mut doomed)?;
         let kept = before_check - count(&doomed);
         let points = roots.dropped.iter().filter(|id| points.contains(id)).copied().collect();
         Ok(Self { repo, roots, packs, doomed, kept, points })
