@@ -180,8 +180,8 @@ impl Server {
     /// Readers that the pack held up which was to do so.
     pub(crate) fn held(&self) -> usize {
         let log = self.log();
-        let told = log.lines().filter_map(|line| line.strip_prefix("held: ")?.parse().ok());
-        told.last().unwrap_or(0)
+        let mut told = log.lines().filter_map(|line| line.strip_prefix("held: ")?.parse().ok());
+        told.next_back().unwrap_or(0)
     }
 
     pub(crate) fn wait_for_log(&self, is_there: impl Fn(&str) -> bool) {

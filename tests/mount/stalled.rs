@@ -58,7 +58,7 @@ impl Stall {
     fn begin(&mut self) {
         let disk = self.disk("stuck");
         let read = |reader: usize| {
-            let direct = if reader % 2 == 0 { libc::O_DIRECT } else { 0 };
+            let direct = if reader.is_multiple_of(2) { libc::O_DIRECT } else { 0 };
             let file = OpenOptions::new().read(true).custom_flags(direct).open(&disk).unwrap();
             thread::spawn(move || {
                 let mut buffer = vec![0; 3 * 4096];
