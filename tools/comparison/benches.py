@@ -40,7 +40,7 @@ def first_byte(rounds, _image, _chunks):
     return ["10000", "10000000", str(rounds)]
 
 
-# What each is told. The last takes minutes for 10 million chunks, and an hour or more for 100 million.
+# What each is told. The last takes ten minutes or more for 100 million chunks.
 BENCHES = {"data_path": of_image, "mount": of_image, "first_byte": first_byte, "scale": of_numbers}
 
 
